@@ -1,0 +1,161 @@
+//! The ABI between the programs in the kernel and the daemon in userspace.
+//!
+//! Every type is `repr(C)`, of fixed width, without padding, `bool` or logic. Addresses and ports
+//! are in network byte order where the name ends in `_be`, else in host order.
+#![no_std]
+
+/// TCP port of the injector's listeners, on 127.0.0.1 and ::1 of every governed network namespace.
+/// Below 1024, so that an agent cannot bind it; the bind hooks refuse it as well.
+pub const INJECTOR_PORT: u16 = 923;
+/// UDP and TCP port of the resolver's listeners, on 127.0.0.1 and ::1 of every governed namespace.
+pub const RESOLVER_PORT: u16 = 53;
+
+/// TCP option kind of the socket cookie on a redirected SYN (RFC 4727 experimental).
+pub const COOKIE_OPTION_KIND: u8 = 254;
+/// Length of that option: kind, length, 16-bit magic, 64-bit cookie.
+pub const COOKIE_OPTION_LEN: u8 = 12;
+/// The magic of that option (RFC 6994 experiment identifier), in network order on the wire.
+pub const COOKIE_OPTION_MAGIC: u16 = 0xE4F0;
+
+/// Where a redirected connection was going and who asked; written by connect4/6, keyed by socket
+/// cookie, taken once by the injector.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectRecord {
+    /// Cgroup id of the agent (the child of the managed root).
+    pub cgroup_id: u64,
+    /// Cookie of the network namespace that the connect was made in.
+    pub netns_cookie: u64,
+    /// `bpf_ktime_get_ns` at connect.
+    pub at_ns: u64,
+    /// Destination address, network order; IPv4 in the first word.
+    pub addr_be: [u32; 4],
+    /// Destination port, network order.
+    pub port_be: u16,
+    /// 4 or 6.
+    pub family: u16,
+    /// Process (tgid) that called connect.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Must be zero.
+    pub reserved: u32,
+    /// Its comm: free text set by the agent, for display only.
+    pub comm: [u8; 16],
+}
+
+/// What one governed agent cgroup is allowed to be; key: cgroup id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentEntry {
+    /// The only network namespace that this agent may connect from.
+    pub netns_cookie: u64,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Must be zero.
+    pub reserved: u32,
+}
+
+/// Bits of [`AgentEntry::flags`].
+pub mod flags {
+    /// The namespace holds only this agent and our listeners: loopback is the agent's own.
+    pub const PRIVATE_NETNS: u32 = 1;
+}
+
+/// A refusal made in the kernel, sent through the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalEvent {
+    /// Cgroup id of the agent, 0 when it is not known.
+    pub cgroup_id: u64,
+    /// `bpf_ktime_get_ns`.
+    pub at_ns: u64,
+    /// Destination address, network order; IPv4 in the first word; zero where there is none.
+    pub addr_be: [u32; 4],
+    /// Destination port, network order.
+    pub port_be: u16,
+    /// Address family number as the kernel has it (AF_*).
+    pub family: u16,
+    /// One of [`hook`].
+    pub hook: u16,
+    /// One of [`reason`].
+    pub reason: u16,
+    /// Socket type (SOCK_*).
+    pub sock_type: u32,
+    /// IP protocol.
+    pub protocol: u32,
+    /// Process (tgid).
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its comm: free text, for display only.
+    pub comm: [u8; 16],
+}
+
+/// Which program refused.
+pub mod hook {
+    pub const SOCK_CREATE: u16 = 1;
+    pub const CONNECT4: u16 = 2;
+    pub const CONNECT6: u16 = 3;
+    pub const SENDMSG4: u16 = 4;
+    pub const SENDMSG6: u16 = 5;
+    pub const BIND4: u16 = 6;
+    pub const BIND6: u16 = 7;
+    pub const SETSOCKOPT: u16 = 8;
+    pub const EGRESS: u16 = 9;
+    pub const INGRESS: u16 = 10;
+    pub const CONNECT_UNIX: u16 = 11;
+    pub const SENDMSG_UNIX: u16 = 12;
+}
+
+/// Why it refused.
+pub mod reason {
+    /// The cgroup is under the managed root but is no agent we know.
+    pub const UNKNOWN_AGENT: u16 = 1;
+    /// The network namespace is not the agent's.
+    pub const UNKNOWN_NETNS: u16 = 2;
+    /// This kind of socket is not allowed.
+    pub const SOCKET_KIND: u16 = 3;
+    /// This kind of traffic (UDP, raw, ...) may not leave.
+    pub const TRAFFIC_KIND: u16 = 4;
+    /// One of the daemon's own ports.
+    pub const RESERVED_PORT: u16 = 5;
+    /// The socket is bound to a device.
+    pub const BOUND_DEVICE: u16 = 6;
+    /// A socket option that steers packets.
+    pub const SOCKET_OPTION: u16 = 7;
+    /// A map was full or a helper failed.
+    pub const INTERNAL: u16 = 8;
+    /// The packet would have left the loopback device.
+    pub const NOT_LOOPBACK: u16 = 9;
+    /// The socket belongs to another agent than the caller.
+    pub const FOREIGN_SOCKET: u16 = 10;
+}
+
+/// Names of the maps in the object and of their pins.
+pub mod map {
+    pub const AGENTS: &str = "AGENTS";
+    pub const RECORDS: &str = "RECORDS";
+    pub const EVENTS: &str = "EVENTS";
+    pub const COUNTERS: &str = "COUNTERS";
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: repr(C), fixed width, no padding (pinned by the tests below), any bit pattern is valid.
+    unsafe impl aya::Pod for crate::ConnectRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::AgentEntry {}
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::size_of;
+
+    #[test]
+    fn shared_types_have_no_padding() {
+        assert_eq!(size_of::<super::ConnectRecord>(), 8 * 3 + 16 + 4 + 12 + 16);
+        assert_eq!(size_of::<super::AgentEntry>(), 16);
+        assert_eq!(size_of::<super::RefusalEvent>(), 16 + 16 + 8 + 16 + 16);
+    }
+}

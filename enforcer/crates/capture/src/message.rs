@@ -1,0 +1,38 @@
+//! What keeper and worker say to each other, over one unix stream socket: length-prefixed JSON with descriptors beside it.
+// SKELETON: signatures are the contract; `Channel` (send/receive with SCM_RIGHTS) comes with the process side.
+use std::os::fd::OwnedFd;
+use serde::{Deserialize, Serialize};
+
+/// A request from the keeper, or the keeper's word; `seq` pairs an answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First message. Descriptors: vault key file, control listener, RECORDS map, EVENTS map.
+    Start { config: String },
+    /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
+    Prepare { seq: u64, agent: String, session: String },
+    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6. Answer: `Done`.
+    Govern { seq: u64, session: Session },
+    /// The session's cgroup is empty and gone.
+    Ended { session: String },
+    /// Read the policies again (SIGHUP). Answer: `Done` or `Refused`.
+    Reload { seq: u64 },
+    /// Finish what is running, then exit.
+    Drain,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session { pub id: String, pub agent: String, pub cgroup_id: u64, pub netns_cookie: u64, pub uid: u32 }
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// The worker serves; the keeper tells systemd.
+    Ready,
+    /// `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`.
+    Prepared { seq: u64, environment: Vec<(String, String)>, ca_pem: String, guide: String },
+    Done { seq: u64 },
+    Refused { seq: u64, message: String, hint: Option<String> },
+}
+
+/// A message with the descriptors that came beside it.
+#[derive(Debug)]
+pub struct Received<M> { pub message: M, pub descriptors: Vec<OwnedFd> }
