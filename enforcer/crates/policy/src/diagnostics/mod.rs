@@ -116,7 +116,7 @@ impl Finding {
             file,
             line: 0,
             column: 0,
-            message: message.into(),
+            message: printable(message.into()),
             hint: None,
             cites: Vec::new(),
         }
@@ -126,20 +126,21 @@ impl Finding {
         let (line, column) = file.position(span.start);
         let marks = vec![Mark { span: span.clone(), label: None, primary: true }];
         let cites = vec![Cite { file: file.clone(), marks }];
+        let message = printable(message);
         Finding { code, error, file: file.name.to_string(), line, column, message, hint: None, cites }
     }
 
     /// Words behind the carets.
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
         if let Some(mark) = self.cites.first_mut().and_then(|cite| cite.marks.first_mut()) {
-            mark.label = Some(label.into());
+            mark.label = Some(printable(label.into()));
         }
         self
     }
 
     /// A second place that belongs to the finding.
     pub(crate) fn also(mut self, file: &File, span: &Span, label: impl Into<String>) -> Self {
-        let mark = Mark { span: span.clone(), label: Some(label.into()), primary: false };
+        let mark = Mark { span: span.clone(), label: Some(printable(label.into())), primary: false };
         match self.cites.iter_mut().find(|cite| Arc::ptr_eq(&cite.file.text, &file.text)) {
             Some(cite) => cite.marks.push(mark),
             None => self.cites.push(Cite { file: file.clone(), marks: vec![mark] }),
@@ -148,9 +149,25 @@ impl Finding {
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(hint.into()));
         self
     }
+}
+
+/// Findings quote files; what a file holds must not move the cursor of whoever reads them.
+fn printable(text: String) -> String {
+    let unsafe_in_a_terminal = |c: char| (c.is_control() && c != '\n') || is_bidi(c);
+    if !text.contains(unsafe_in_a_terminal) {
+        return text;
+    }
+    let escape =
+        |c: char| if unsafe_in_a_terminal(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
+/// Characters that make a line read in another order than it is written.
+pub(crate) fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl File {

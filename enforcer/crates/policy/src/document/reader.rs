@@ -6,7 +6,7 @@
 use super::At;
 use super::fields::Shape;
 use crate::canon::shown;
-use crate::diagnostics::{File, Finding, Report, Span, nearest};
+use crate::diagnostics::{File, Finding, Report, Span, is_bidi, nearest};
 use crate::name::Name;
 use crate::yaml::{Entry, Node, Value};
 
@@ -234,8 +234,4 @@ impl<'a> Reader<'a> {
             format!("remove `{}` or give it a value", shown(&entry.key)),
         );
     }
-}
-
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
