@@ -43,6 +43,8 @@ pub struct Use<'a> {
     pub port: u16,
 }
 
+type Unsealed = (Entry, Zeroizing<Vec<u8>>);
+
 /// An open vault. Holds the file exclusively.
 pub struct Vault {
     database: Connection,
@@ -207,12 +209,12 @@ impl Vault {
         Ok(version)
     }
 
-    fn read(&self, namespace: &str, name: &str) -> Result<Option<(Entry, Zeroizing<Vec<u8>>)>, VaultError> {
+    fn read(&self, namespace: &str, name: &str) -> Result<Option<Unsealed>, VaultError> {
         let row = database::record(&self.database, namespace, name).map_err(storage("read the vault"))?;
         row.map(|row| self.unseal(namespace, row)).transpose()
     }
 
-    fn unseal(&self, namespace: &str, row: Stored) -> Result<(Entry, Zeroizing<Vec<u8>>), VaultError> {
+    fn unseal(&self, namespace: &str, row: Stored) -> Result<Unsealed, VaultError> {
         let Stored { name, version, hosts, created, last_used, sealed } = row;
         let label = Label { namespace, name: &name, version, hosts: &hosts, created };
         let length = sealed.ciphertext.len().saturating_sub(TAG_LEN);
