@@ -12,10 +12,10 @@ use crate::config::ConfigError;
 use crate::control::client::ClientError;
 use crate::telemetry::escaped;
 
-pub const FAILED: u8 = 1;
-pub const INVALID: u8 = 3;
-pub const NOT_PERMITTED: u8 = 4;
-pub const DENIED: u8 = 6;
+pub(super) const FAILED: u8 = 1;
+pub(super) const INVALID: u8 = 3;
+pub(super) const NOT_PERMITTED: u8 = 4;
+pub(super) const DENIED: u8 = 6;
 
 /// Why a command ended early.
 #[derive(Debug)]

@@ -72,12 +72,12 @@ impl Output {
 }
 
 /// A moment given as seconds since 1970.
-pub fn moment(seconds: i64) -> String {
+pub(super) fn moment(seconds: i64) -> String {
     Time::from_micros(seconds.saturating_mul(1_000_000)).to_string()
 }
 
 /// `2 d 3 h`, `4 min`, `12 s`.
-pub fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

@@ -313,17 +313,15 @@ fn cgroup_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    texts
-        .iter()
-        .map(|text| {
-            let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse());
-            address.map_err(|_: std::net::AddrParseError| {
-                de::Error::custom(format!(
-                    "`{text}` is not the address of a name server; write for example `192.0.2.1` or `[2001:db8::1]:53`"
-                ))
-            })
+    let server = |text: &String| {
+        let plain = text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53));
+        plain.or_else(|| text.parse().ok()).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is not the address of a name server; write for example `192.0.2.1` or `[2001:db8::1]:53`"
+            ))
         })
-        .collect()
+    };
+    texts.iter().map(server).collect()
 }
 
 /// Below 100 ms no server is near enough, above 30 s no client waits.

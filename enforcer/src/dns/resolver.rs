@@ -183,6 +183,11 @@ impl Resolver {
         Err(last)
     }
 
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.flights().len()
+    }
+
     fn flights(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<OnceCell<Entry>>>> {
         // Every change under the lock is one call on the map: a panic leaves it whole.
         self.flights.lock().unwrap_or_else(|e| e.into_inner())
