@@ -164,14 +164,13 @@ pub fn main() -> ExitCode {
     }
     .write_global();
     let context = Context { config: cli.config, socket: cli.socket, json: cli.json };
-    match dispatch(cli.command, &context) {
+    match dispatch(cli.command, &context, &mut Output::stdout()) {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-fn dispatch(command: Command, context: &Context) -> Ended {
-    let out = &mut Output::stdout();
+fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
     match command {
         Command::Run(args) => run::run(args, context),
         Command::Logs(args) => logs::logs(args, context, out),

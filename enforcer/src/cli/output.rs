@@ -62,7 +62,9 @@ impl Output {
             let line: Vec<String> = cells
                 .iter()
                 .zip(&widths)
-                .map(|(cell, width)| format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count()))))
+                .map(|(cell, width)| {
+                    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count())))
+                })
                 .collect();
             self.line(line.join("  ").trim_end())
         };

@@ -73,10 +73,14 @@ fn check(args: &CheckArgs, context: &Context, out: &mut Output) -> Ended {
         let files = count(sources.len(), "file");
         match (ok, errors, warnings) {
             (true, _, 0) => out.line(format!("ok: {files}, {}", count(agents, "agent")))?,
-            (true, _, w) => out.line(format!("ok: {files}, {}, {}", count(agents, "agent"), count(w, "warning")))?,
+            (true, _, w) => {
+                out.line(format!("ok: {files}, {}, {}", count(agents, "agent"), count(w, "warning")))?
+            }
             (false, 0, w) => out.line(format!("not ok: {files}, {} with `--strict`", count(w, "warning")))?,
             (false, e, 0) => out.line(format!("not ok: {files}, {}", count(e, "error")))?,
-            (false, e, w) => out.line(format!("not ok: {files}, {}, {}", count(e, "error"), count(w, "warning")))?,
+            (false, e, w) => {
+                out.line(format!("not ok: {files}, {}, {}", count(e, "error"), count(w, "warning")))?
+            }
         }
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(INVALID) })
@@ -95,7 +99,8 @@ fn explain(args: &ExplainArgs, context: &Context, out: &mut Output) -> Ended {
     let answer: Value = match &args.policy {
         Some(path) => {
             let compiled = PolicySet::compile(&read_all(std::slice::from_ref(path))?).map_err(invalid)?;
-            let explained = explain_request(&compiled.set, &args.agent, &args.method, &args.url).map_err(unexplained)?;
+            let explained =
+                explain_request(&compiled.set, &args.agent, &args.method, &args.url).map_err(unexplained)?;
             serde_json::to_value(explained).map_err(|e| Failure::new(FAILED, e))?
         }
         None => {
@@ -144,14 +149,17 @@ pub(super) fn short(digest: &str) -> String {
 }
 
 pub(super) fn reload(context: &Context, out: &mut Output) -> Ended {
-    let loaded: Loaded =
-        context.client()?.json(http::Method::POST, "/v1/policies/reload", Vec::new())?;
+    let loaded: Loaded = context.client()?.json(http::Method::POST, "/v1/policies/reload", Vec::new())?;
     if context.json {
         out.json(&loaded, true)?;
         return Ok(ExitCode::SUCCESS);
     }
     let at = moment(i64::try_from(loaded.at).unwrap_or(0));
-    out.line(format!("in force: {} from {}, read {at}", count(loaded.files.len(), "policy file"), loaded.directory.display()))?;
+    out.line(format!(
+        "in force: {} from {}, read {at}",
+        count(loaded.files.len(), "policy file"),
+        loaded.directory.display()
+    ))?;
     if let Some(report) = &loaded.report {
         out.line(report.split('\n').map(escaped).collect::<Vec<_>>().join("\n").trim_end())?;
     }

@@ -132,7 +132,8 @@ fn show(name: &str, context: &Context, out: &mut Output) -> Ended {
 }
 
 fn hosts(secret: &Value) -> String {
-    let hosts: Vec<&str> = secret["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let hosts: Vec<&str> =
+        secret["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     hosts.join(", ")
 }
 
@@ -147,18 +148,23 @@ fn value(args: &SetArgs) -> Result<Zeroizing<Vec<u8>>, Failure> {
         Some(file) if file != Path::new("-") => {
             let opened = std::fs::File::open(file);
             opened.and_then(read_value).map_err(|error| {
-                Failure::new(FAILED, anyhow::Error::new(error).context(format!("cannot read {}", file.display())))
+                Failure::new(
+                    FAILED,
+                    anyhow::Error::new(error).context(format!("cannot read {}", file.display())),
+                )
             })?
         }
         None if stdin.is_terminal() => prompt(&args.name)?,
         Some(_) | None => read_value(stdin.lock()).map_err(|error| {
-            Failure::new(FAILED, anyhow::Error::new(error).context("cannot read the value from standard input"))
+            Failure::new(
+                FAILED,
+                anyhow::Error::new(error).context("cannot read the value from standard input"),
+            )
         })?,
     };
     if value.is_empty() {
-        return Err(Failure::text(FAILED, "the value is empty").hint(
-            "type it at the prompt, or pipe it: `enforcer secret set NAME --host HOST < FILE`",
-        ));
+        return Err(Failure::text(FAILED, "the value is empty")
+            .hint("type it at the prompt, or pipe it: `enforcer secret set NAME --host HOST < FILE`"));
     }
     Ok(value)
 }
@@ -203,7 +209,9 @@ pub(super) fn typed(mut source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
         match byte[0] {
             b'\n' | b'\r' => return Ok(value),
             // Ctrl-C and Ctrl-D, which the terminal no longer handles for us.
-            0x03 => return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing was stored")),
+            0x03 => {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted; nothing was stored"));
+            }
             0x04 => return Ok(value),
             0x08 | 0x7f => {
                 value.pop();

@@ -24,7 +24,10 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
     if policies["in_force"].as_bool() == Some(true) {
         out.line(format!("policies  {} in force from {directory}, read {at}", number("agents")))?;
     } else {
-        out.line(format!("policies  ! the last attempt to read {directory} failed ({at}); {} in force", number("agents")))?;
+        out.line(format!(
+            "policies  ! the last attempt to read {directory} failed ({at}); {} in force",
+            number("agents")
+        ))?;
     }
     for line in policies["report"].as_str().unwrap_or_default().lines() {
         out.line(format!("          {}", escaped(line)))?;

@@ -37,9 +37,8 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
         .hint("stop the daemon, then repeat it with `--yes`"));
     }
     let layout = Layout { managed_root, pins: config.pins };
-    Kernel::unmanage(&layout).map_err(|KernelError::Other { message, hint }| {
-        Failure::text(FAILED, message).hint(hint)
-    })?;
+    Kernel::unmanage(&layout)
+        .map_err(|KernelError::Other { message, hint }| Failure::text(FAILED, message).hint(hint))?;
     if context.json {
         out.json(&serde_json::json!({ "removed": layout.pins }), true)?;
     } else {

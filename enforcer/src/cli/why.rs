@@ -104,7 +104,10 @@ fn advice(receipt: &Value) -> Vec<String> {
             "A deny rule always wins. Only a change of that rule would allow it.".to_owned(),
         ],
         ("rate_limited", _) => {
-            vec![String::new(), "The request itself is allowed; it came too often. Try again later.".to_owned()]
+            vec![
+                String::new(),
+                "The request itself is allowed; it came too often. Try again later.".to_owned(),
+            ]
         }
         _ => Vec::new(),
     }

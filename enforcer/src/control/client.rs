@@ -48,7 +48,8 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ClientError::NotRunning { .. } => Some(
-                "start it with `systemctl start enforcer`, or in the foreground with `sudo enforcer daemon`".to_owned(),
+                "start it with `systemctl start enforcer`, or in the foreground with `sudo enforcer daemon`"
+                    .to_owned(),
             ),
             ClientError::NotPermitted { .. } => {
                 Some("use `sudo`, or ask to be added to the group `enforcer`".to_owned())
@@ -94,9 +95,15 @@ impl Client {
     }
 
     /// The answer to any command, read as `T`.
-    pub fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+    pub fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
         let bytes = self.bytes(method, path, body)?;
-        serde_json::from_slice(&bytes).map_err(|e| ClientError::Broken(format!("its answer cannot be read: {e}")))
+        serde_json::from_slice(&bytes)
+            .map_err(|e| ClientError::Broken(format!("its answer cannot be read: {e}")))
     }
 
     /// The answer to any command, as it came.
@@ -200,7 +207,9 @@ impl Client {
         let socket = self.socket.clone();
         match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::NotPermitted { socket, error },
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning { socket, error },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { socket, error }
+            }
             _ => ClientError::Broken(format!("{}: {error}", socket.display())),
         }
     }

@@ -34,7 +34,9 @@ impl ExplainError {
             ExplainError::NoAgent { known, .. } if known.is_empty() => {
                 Some("no policy is in force: `enforcer status` says why".to_owned())
             }
-            ExplainError::NoAgent { known, .. } => Some(format!("agents with a policy: {}", known.join(", "))),
+            ExplainError::NoAgent { known, .. } => {
+                Some(format!("agents with a policy: {}", known.join(", ")))
+            }
             ExplainError::Request { .. } => {
                 Some("write for example `GET https://api.example.com/path`".to_owned())
             }

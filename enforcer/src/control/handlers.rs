@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use enforcer_policy::SecretName;
 use enforcer_vault::{Binding, Dangers, Entry, Secret, VaultError};
-use http::{StatusCode, header};
+use http::header;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -104,24 +104,29 @@ pub(super) struct ExplainBody {
 pub(super) async fn explain(State(state): State<ControlState>, body: Bytes) -> Answer<Explained> {
     let body: ExplainBody = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
-    explain_request(&state.policies.current(), &body.agent, &body.method, &body.url).map(Json).map_err(|error| {
-        let text = Failure::internal(&error).body.error;
-        let failure = match &error {
-            ExplainError::NoAgent { .. } => Failure::not_found(text),
-            ExplainError::Request { .. } => Failure::bad_request(text),
-        };
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    })
+    explain_request(&state.policies.current(), &body.agent, &body.method, &body.url).map(Json).map_err(
+        |error| {
+            let text = Failure::internal(&error).body.error;
+            let failure = match &error {
+                ExplainError::NoAgent { .. } => Failure::not_found(text),
+                ExplainError::Request { .. } => Failure::bad_request(text),
+            };
+            match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        },
+    )
 }
 
 pub(super) async fn secrets(State(state): State<ControlState>) -> Answer<Vec<Entry>> {
     state.secrets.list().await.map(Json).map_err(vault)
 }
 
-pub(super) async fn secret_show(State(state): State<ControlState>, Path(name): Path<String>) -> Answer<Entry> {
+pub(super) async fn secret_show(
+    State(state): State<ControlState>,
+    Path(name): Path<String>,
+) -> Answer<Entry> {
     state.secrets.entry(secret_name(&name)?).await.map(Json).map_err(vault)
 }
 
@@ -154,7 +159,8 @@ pub(super) async fn secret_set(
         .map(|host| Binding::parse(host, dangers).map_err(|error| Failure::bad_request(error.to_string())))
         .collect::<Result<_, _>>()?;
     if hosts.is_empty() {
-        return Err(Failure::bad_request("a secret is bound to at least one host").hint("add `--host api.example.com`"));
+        return Err(Failure::bad_request("a secret is bound to at least one host")
+            .hint("add `--host api.example.com`"));
     }
     // A `Vec` of the same memory where it is the only owner; `Secret` wipes it when it is dropped.
     let secret = Secret::new(Vec::from(body)).map_err(|error| Failure::bad_request(error.to_string()))?;
@@ -162,7 +168,10 @@ pub(super) async fn secret_set(
     Ok(Json(json!({ "name": name, "version": version })))
 }
 
-pub(super) async fn secret_remove(State(state): State<ControlState>, Path(name): Path<String>) -> Answer<Value> {
+pub(super) async fn secret_remove(
+    State(state): State<ControlState>,
+    Path(name): Path<String>,
+) -> Answer<Value> {
     let name = secret_name(&name)?;
     state.secrets.remove(name.clone()).await.map_err(vault)?;
     Ok(Json(json!({ "removed": name })))
@@ -173,7 +182,9 @@ pub(super) async fn ca(State(state): State<ControlState>) -> Response {
 }
 
 fn secret_name(text: &str) -> Result<String, Failure> {
-    SecretName::parse(text).map(|name| name.to_string()).map_err(|error| Failure::bad_request(error.to_string()))
+    SecretName::parse(text)
+        .map(|name| name.to_string())
+        .map_err(|error| Failure::bad_request(error.to_string()))
 }
 
 fn vault(error: VaultError) -> Failure {
@@ -181,6 +192,7 @@ fn vault(error: VaultError) -> Failure {
         VaultError::NotFound(_) => {
             Failure::not_found(error.to_string()).hint("`enforcer secret ls` lists the secrets there are")
         }
-        other => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, Failure::internal(&other).body.error),
+        VaultError::NotBound { .. } | VaultError::Invalid(_) => Failure::bad_request(error.to_string()),
+        VaultError::Changed(_) | VaultError::Other(_) => Failure::internal(&error),
     }
 }

@@ -1,7 +1,7 @@
 //! The control socket: who is at the other end, then routing by the table of commands.
 //!
-//! A peer inside a managed cgroup, or one that cannot be identified, is refused before a byte of it
-//! is read, whatever its user. The socket's mode lets in root and one group; the table says the rest.
+//! A peer inside a managed cgroup, or one that cannot be identified, is refused without a look
+//! at what it says, whatever its user. The socket's mode lets in root and one group; the table says the rest.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -139,7 +139,11 @@ impl axum::serve::Listener for Door {
             let why = match peer {
                 Ok(peer) if !peer.managed => return (stream, Caller(peer)),
                 Ok(peer) => {
-                    warn!(uid = peer.uid, pid = peer.pid, "an agent's process reached the control socket; refused");
+                    warn!(
+                        uid = peer.uid,
+                        pid = peer.pid,
+                        "an agent's process reached the control socket; refused"
+                    );
                     "processes of an agent may not use the control socket"
                 }
                 Err(error) => {
@@ -162,8 +166,9 @@ impl Connected<IncomingStream<'_, Door>> for Caller {
     }
 }
 
-/// Says no without parsing anything. What was sent is taken and thrown away, because closing a unix
-/// socket with unread bytes takes our answer away from the peer.
+/// Says no without looking at anything. What was sent is taken and thrown away: first, because HTTP
+/// clients take an answer before their question for noise; and afterwards, because closing a unix
+/// socket with unread bytes takes the answer away from them.
 async fn refuse(mut stream: tokio::net::UnixStream, why: &str) {
     let body = ErrorBody { error: why.to_owned(), hint: None };
     let body = serde_json::to_string(&body).unwrap_or_default();
@@ -172,9 +177,12 @@ async fn refuse(mut stream: tokio::net::UnixStream, why: &str) {
         body.len()
     );
     let parting = async {
+        let mut scrap = [0; 4096];
+        if stream.read(&mut scrap).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
-        let mut scrap = [0; 4096];
         while stream.read(&mut scrap).await? > 0 {}
         io::Result::Ok(())
     };
