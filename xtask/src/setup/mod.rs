@@ -1,0 +1,2 @@
+//! What the other chores need installed.
+pub(crate) mod bpf_toolchain;
