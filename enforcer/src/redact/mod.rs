@@ -31,3 +31,9 @@ where B: http_body::Body<Data = Bytes> + Unpin { let _ = (parts, body, needles);
 
 /// An `http_body::Body<Data = Bytes>`; `scrubbed()` tells how many values were cut so far (shared counter).
 pub struct ScrubbedBody<B> { _b: B }
+impl<B> ScrubbedBody<B> { pub fn scrubbed(&self) -> u32 { todo!() } }
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for ScrubbedBody<B> {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    fn poll_frame(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> { let _ = cx; todo!() }
+}
