@@ -9,3 +9,4 @@ pub mod events;
 pub mod kernel;
 pub mod message;
 pub mod records;
+mod sys;

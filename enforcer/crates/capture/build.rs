@@ -1,0 +1,16 @@
+//! Embeds the eBPF object that `cargo xtask bpf` builds. Without one the crate still builds, and `Kernel::start` says what is missing.
+use std::path::Path;
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(bpf_object)");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let object = root.join("target/bpf/enforcer.bpf.o");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", object.display());
+    if object.is_file() {
+        println!("cargo::rustc-cfg=bpf_object");
+        println!("cargo::rustc-env=ENFORCER_BPF_OBJECT={}", object.display());
+    } else {
+        println!("cargo::warning=the eBPF object is not built in: run `cargo xtask bpf`, then build again");
+    }
+}
