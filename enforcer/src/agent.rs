@@ -36,6 +36,15 @@ pub struct Agent {
     pub uid: u32,
 }
 
+/// The process behind one connection, as the kernel wrote it down when it called `connect`.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub agent: Arc<Agent>,
+    pub pid: u32,
+    pub uid: u32,
+    pub comm: Arc<str>,
+}
+
 /// The sessions in force, by cgroup id.
 #[derive(Debug, Default)]
 pub struct Agents {

@@ -1,12 +1,29 @@
 //! The host side: kernel programs, cgroups, namespaces, listeners, launches. All that needs root.
 //!
 //! The keeper (root) runs [`keeper`]; the worker (own user, no capabilities) uses [`records`], [`events`],
-//! [`peer`] and [`message`] only.
-// SKELETON: signatures are the contract. Two people work here: `kernel`, `records`, `events`, `link` (kernel side)
-// and `keeper`, `message`, `launch`, `init`, `netns`, `cgroup`, `seccomp`, `trust`, `peer`, `worker` (process side).
+//! [`peer`] and [`message`] only; `enforcer run` uses [`launch`] and [`standin`].
 
+// what the processes say to each other
+mod channel;
+mod error;
+pub mod launch;
+pub mod message;
+pub mod peer;
+// the kernel's half
 pub mod events;
 pub mod kernel;
-pub mod message;
 pub mod records;
+// what a session is made of
+pub mod cgroup;
+mod identity;
+mod netns;
+mod session;
+mod trust;
+// the processes themselves
+pub mod init;
+pub mod keeper;
+pub mod standin;
+// every `unsafe` line
 mod sys;
+
+pub use error::Error;

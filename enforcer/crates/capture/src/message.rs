@@ -1,7 +1,11 @@
-//! What keeper and worker say to each other, over one unix stream socket: length-prefixed JSON with descriptors beside it.
-// SKELETON: signatures are the contract; `Channel` (send/receive with SCM_RIGHTS) comes with the process side.
+//! What keeper and worker say to each other, over one unix stream socket: length-prefixed JSON with
+//! descriptors beside it ([`Channel`]).
+
 use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
+
+pub use crate::channel::Channel;
 
 /// A request from the keeper, or the keeper's word; `seq` pairs an answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,8 +24,14 @@ pub enum ToWorker {
     Drain,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Session { pub id: String, pub agent: String, pub cgroup_id: u64, pub netns_cookie: u64, pub uid: u32 }
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub id: String,
+    pub agent: String,
+    pub cgroup_id: u64,
+    pub netns_cookie: u64,
+    pub uid: u32,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
@@ -35,4 +45,7 @@ pub enum ToKeeper {
 
 /// A message with the descriptors that came beside it.
 #[derive(Debug)]
-pub struct Received<M> { pub message: M, pub descriptors: Vec<OwnedFd> }
+pub struct Received<M> {
+    pub message: M,
+    pub descriptors: Vec<OwnedFd>,
+}

@@ -1,0 +1,246 @@
+//! A session's network namespace: nothing but `lo`, and our listeners opened inside it.
+//!
+//! Namespaces are entered by threads made for that, which end right after; the process stays where it is.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+use crate::Error;
+use crate::error::Doing;
+use crate::sys::process as sys;
+
+/// Pending connects of one session; a fuller queue would send SYN cookies, which carry no record.
+const BACKLOG: i32 = 4096;
+/// On `lo` beside the loopback addresses, so that resolver libraries see a host with IPv4 and IPv6
+/// (AI_ADDRCONFIG does not count 127.0.0.1 and ::1). RFC 7600: the dummy IPv4 address; RFC 6666: the discard prefix.
+const DUMMY_ADDRESSES: [(IpAddr, u8); 2] =
+    [(IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8)), 32), (IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)), 128)];
+
+/// A network namespace kept alive by a bind mount of our own.
+#[derive(Debug)]
+pub(crate) struct Netns {
+    pub(crate) pin: PathBuf,
+    pub(crate) cookie: u64,
+    pub(crate) file: File,
+}
+
+/// Sets what the resolver and injector need before `listen`: see `Records::prepare_listener`.
+pub(crate) type PrepareListener<'a> = &'a (dyn Fn(BorrowedFd<'_>) -> io::Result<()> + Sync);
+
+/// Makes `dir` a mount of its own, so that pins in it can be taken out of an agent's view in one step.
+pub(crate) fn prepare_pin_dir(dir: &Path) -> Result<(), Error> {
+    let doing = || format!("make {} a place for namespace pins", dir.display());
+    let mounted = crate::cgroup::mounts().doing(doing)?.iter().any(|mount| mount.point == dir);
+    if !mounted {
+        rustix::mount::mount_bind(dir, dir).doing(doing)?;
+    }
+    rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE).doing(doing)
+}
+
+/// The reverse of [`prepare_pin_dir`], for when the last session is gone.
+#[cfg(test)]
+pub(crate) fn remove_pin_dir(dir: &Path) -> io::Result<()> {
+    rustix::mount::unmount(dir, UnmountFlags::DETACH).map_err(io::Error::from)
+}
+
+impl Netns {
+    /// Makes a namespace and pins it at `pin`.
+    pub(crate) fn create(pin: &Path) -> Result<Self, Error> {
+        File::create_new(pin).doing(|| format!("make the namespace pin {}", pin.display()))?;
+        let made = in_own_thread(|| {
+            sys::unshare(UnshareFlags::NEWNET)?;
+            set_up()?;
+            let cookie = cookie_here()?;
+            rustix::mount::mount_bind("/proc/thread-self/ns/net", pin)?;
+            Ok(cookie)
+        });
+        let opened = made
+            .and_then(|cookie| Ok(Netns { pin: pin.to_owned(), cookie, file: File::open(pin)? }))
+            .doing(|| "make a network namespace".into());
+        if opened.is_err() {
+            remove_pin(pin).doing(|| format!("remove the namespace pin {}", pin.display()))?;
+        }
+        opened
+    }
+
+    /// The namespace that an earlier keeper pinned.
+    pub(crate) fn open(pin: &Path) -> Result<Self, Error> {
+        let doing = || format!("open the namespace pin {}", pin.display());
+        let file = File::open(pin).doing(doing)?;
+        let cookie = inside(&file, cookie_here).doing(doing)?;
+        Ok(Netns { pin: pin.to_owned(), cookie, file })
+    }
+
+    /// The six listeners in the order of `ToWorker::Govern`: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6.
+    pub(crate) fn open_listeners(&self, prepare: PrepareListener<'_>) -> Result<Vec<OwnedFd>, Error> {
+        let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        inside(&self.file, || {
+            let mut sockets = Vec::with_capacity(6);
+            for (kind, port) in [
+                (SocketType::STREAM, INJECTOR_PORT),
+                (SocketType::DGRAM, RESOLVER_PORT),
+                (SocketType::STREAM, RESOLVER_PORT),
+            ] {
+                for ip in localhost {
+                    sockets.push(listener(kind, SocketAddr::new(ip, port), prepare)?);
+                }
+            }
+            Ok(sockets)
+        })
+        .doing(|| "open the injector's and the resolver's listeners in the agent's network namespace".into())
+    }
+
+    /// Lets go of the namespace; it ends with the last socket and process in it.
+    pub(crate) fn unpin(pin: &Path) -> io::Result<()> {
+        remove_pin(pin)
+    }
+}
+
+fn remove_pin(pin: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(pin, UnmountFlags::DETACH) {
+        // Not a mount, or not there at all.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn in_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".into()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread inside the namespace panicked")))
+    })
+}
+
+/// Runs `work` in a thread that has entered the namespace.
+fn inside<T: Send>(netns: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    in_own_thread(|| {
+        rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+        work()
+    })
+}
+
+fn cookie_here() -> io::Result<u64> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    sys::netns_cookie(socket.as_fd())
+}
+
+fn listener(kind: SocketType, address: SocketAddr, prepare: PrepareListener<'_>) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if kind == SocketType::STREAM {
+        // A restarted keeper binds over the closing connections of its predecessor. Never SO_REUSEPORT: it would
+        // let another socket share the port.
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    if kind == SocketType::STREAM {
+        if address.port() == INJECTOR_PORT {
+            prepare(socket.as_fd())?;
+        }
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// In the new namespace: `lo` up with its addresses, no port below 1024 for agents, no ping sockets.
+fn set_up() -> io::Result<()> {
+    let ipv6 = Path::new("/proc/sys/net/ipv6/conf");
+    if !ipv6.exists() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel runs without IPv6 (ipv6.disable=1); the listeners need it on lo",
+        ));
+    }
+    // A host may hand its own settings to new namespaces (net.core.devconf_inherit_init_net).
+    for which in ["all", "default", "lo"] {
+        fs::write(ipv6.join(which).join("disable_ipv6"), "0")?;
+    }
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "1024")?;
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "1 0")?;
+
+    let netlink =
+        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    // Up first: the kernel adds 127.0.0.1/8 only to a loopback device without addresses.
+    request(&netlink, libc::RTM_NEWLINK, 0, &link_up())?;
+    for (address, prefix) in DUMMY_ADDRESSES {
+        let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+        request(&netlink, libc::RTM_NEWADDR, flags, &add_address(address, prefix))?;
+    }
+    Ok(())
+}
+
+/// The loopback device has index 1 in every namespace.
+const LO: u32 = 1;
+
+/// `struct ifinfomsg` of linux/rtnetlink.h, asking for IFF_UP.
+fn link_up() -> Vec<u8> {
+    let mut message = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
+    message.extend(LO.to_ne_bytes());
+    message.extend((libc::IFF_UP as u32).to_ne_bytes());
+    message.extend((libc::IFF_UP as u32).to_ne_bytes());
+    message
+}
+
+/// `struct ifaddrmsg` of linux/if_addr.h with IFA_LOCAL and IFA_ADDRESS.
+fn add_address(address: IpAddr, prefix: u8) -> Vec<u8> {
+    let (family, bytes) = match address {
+        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
+    };
+    // No duplicate detection: the address must be there at once, and nobody else is.
+    let flags = libc::IFA_F_PERMANENT as u8 | libc::IFA_F_NODAD as u8;
+    let mut message = vec![family as u8, prefix, flags, libc::RT_SCOPE_UNIVERSE];
+    message.extend(LO.to_ne_bytes());
+    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        message.extend((4 + bytes.len() as u16).to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend(&bytes);
+    }
+    message
+}
+
+/// Sends one rtnetlink request and waits for the kernel's yes.
+fn request(netlink: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+    const HEADER: usize = 16;
+    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    let flags = flags | (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let mut message = Vec::new();
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend(1u32.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes());
+    message.extend(body);
+    rustix::net::send(netlink, &message, SendFlags::empty())?;
+
+    let mut answer = [0u8; 4096];
+    let (length, _) = rustix::net::recv(netlink, &mut answer, RecvFlags::empty())?;
+    let answer = answer.get(..length).unwrap_or_default();
+    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+    let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+    match (kind.map(i32::from), error) {
+        (Some(libc::NLMSG_ERROR), Some(0)) => Ok(()),
+        (Some(libc::NLMSG_ERROR), Some(error)) => Err(io::Error::from_raw_os_error(-error)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer makes no sense")),
+    }
+}
+
+#[cfg(test)]
+#[path = "netns_tests.rs"]
+mod tests;
