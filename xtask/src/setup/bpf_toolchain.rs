@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::bpf::run;
+use crate::run::as_root;
 
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
@@ -148,17 +149,23 @@ fn version(linker: &Path) -> Option<String> {
 
 fn install(packages: &[&str]) -> Result<()> {
     let wanted = packages.join(" ");
-    if !Path::new("/usr/bin/apt-get").is_file() || !rustix::process::geteuid().is_root() {
+    if !Path::new("/usr/bin/apt-get").is_file() {
         bail!(
-            "the eBPF toolchain is missing. On Debian or Ubuntu, as root: apt-get install {wanted}. Elsewhere: a rustup nightly with \
+            "the eBPF toolchain is missing. On Debian or Ubuntu: apt-get install {wanted}. Elsewhere: a rustup nightly with \
              rust-src (`rustup toolchain install nightly --component rust-src`) and LLVM 22 with headers at {LLVM}"
         );
     }
-    let mut update = Command::new("apt-get");
-    update.args(["update", "-q"]);
-    run(&mut update)?;
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-q", "-y", "--no-install-recommends"]).args(packages);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut install).with_context(|| format!("cannot install {wanted}"))
+    apt_get(&["update", "-q"])?;
+    let mut words = vec!["install", "-q", "-y", "--no-install-recommends"];
+    words.extend(packages);
+    apt_get(&words).with_context(|| format!("cannot install {wanted}"))
+}
+
+/// As root, through sudo for everybody else.
+fn apt_get(words: &[&str]) -> Result<()> {
+    let mut line = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    line.extend(words);
+    let line = as_root(&line)?;
+    let (first, rest) = line.split_first().context("a command has a first word")?;
+    run(Command::new(first).args(rest))
 }
