@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_capture::kernel::{Kernel, KernelError, Layout};
+use enforcer_capture::kernel::{Kernel, Layout};
 
 use super::failure::{FAILED, NOT_PERMITTED};
 use super::{Context, Ended, Failure, Output};
@@ -38,7 +38,10 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     }
     let layout = Layout { managed_root, pins: config.pins };
     Kernel::unmanage(&layout)
-        .map_err(|KernelError::Other { message, hint }| Failure::text(FAILED, message).hint(hint))?;
+        .map_err(|error| {
+        let hint = error.hint();
+        Failure::new(FAILED, error).hint(hint)
+    })?;
     if context.json {
         out.json(&serde_json::json!({ "removed": layout.pins }), true)?;
     } else {
