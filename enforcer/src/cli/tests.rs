@@ -1,3 +1,5 @@
+//! Command lines with their exit codes and what they print, without and with a daemon.
+
 use std::io;
 use std::path::Path;
 
