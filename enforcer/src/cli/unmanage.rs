@@ -22,10 +22,14 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::text(NOT_PERMITTED, "only root may do this").hint("run it with `sudo`"));
     }
+    if std::os::unix::net::UnixStream::connect(config.launch_socket()).is_ok() {
+        return Err(
+            Failure::text(FAILED, "the daemon is running").hint("stop it first: `systemctl stop enforcer`")
+        );
+    }
     let managed_root = enforcer_capture::cgroup::managed_root(&config.managed_root)
         .map_err(|error| Failure::new(FAILED, error))?;
-    let running = populated(&managed_root)?;
-    if running {
+    if populated(&managed_root)? {
         return Err(Failure::text(FAILED, format!("agents are running under {}", managed_root.display()))
             .hint("stop them first: they would be free to use the network (`enforcer agents` lists them)"));
     }
