@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::{
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::Received;
+use crate::sys::process as sys;
 
 /// An environment and a CA bundle fit many times over; more than this is an error of the other side.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -37,10 +39,24 @@ impl Channel {
         Channel { stream, sending: Mutex::new(()), receiving: Mutex::new(()) }
     }
 
+    /// The end that the keeper gave this process as descriptor 3. Once, first thing.
+    pub fn passed() -> io::Result<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::SeqCst) {
+            return Err(io::Error::other("the passed channel is taken already"));
+        }
+        Ok(Channel::new(sys::passed_channel()?.into()))
+    }
+
     /// Two connected ends.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = UnixStream::pair()?;
         Ok((Channel::new(a), Channel::new(b)))
+    }
+
+    /// The bare socket, to be passed to another process.
+    pub fn into_fd(self) -> OwnedFd {
+        self.stream.into()
     }
 
     /// The socket, for polling and peer credentials.

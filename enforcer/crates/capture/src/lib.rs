@@ -19,6 +19,7 @@ mod identity;
 mod netns;
 mod session;
 mod trust;
+mod etc;
 // the processes themselves
 pub mod init;
 pub mod keeper;

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -27,7 +27,6 @@ const DUMMY_ADDRESSES: [(IpAddr, u8); 2] =
 /// A network namespace kept alive by a bind mount of our own.
 #[derive(Debug)]
 pub(crate) struct Netns {
-    pub(crate) pin: PathBuf,
     pub(crate) cookie: u64,
     pub(crate) file: File,
 }
@@ -63,7 +62,7 @@ impl Netns {
             Ok(cookie)
         });
         let opened = made
-            .and_then(|cookie| Ok(Netns { pin: pin.to_owned(), cookie, file: File::open(pin)? }))
+            .and_then(|cookie| Ok(Netns { cookie, file: File::open(pin)? }))
             .doing(|| "make a network namespace".into());
         if opened.is_err() {
             remove_pin(pin).doing(|| format!("remove the namespace pin {}", pin.display()))?;
@@ -76,7 +75,7 @@ impl Netns {
         let doing = || format!("open the namespace pin {}", pin.display());
         let file = File::open(pin).doing(doing)?;
         let cookie = inside(&file, cookie_here).doing(doing)?;
-        Ok(Netns { pin: pin.to_owned(), cookie, file })
+        Ok(Netns { cookie, file })
     }
 
     /// The six listeners in the order of `ToWorker::Govern`: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6.

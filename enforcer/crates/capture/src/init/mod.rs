@@ -52,8 +52,8 @@ pub(crate) enum Report {
 
 /// The whole process. Returns only when the agent could not be started.
 pub fn main() -> ExitCode {
-    let channel = match sys::passed_channel() {
-        Ok(fd) => Channel::new(fd.into()),
+    let channel = match Channel::passed() {
+        Ok(channel) => channel,
         Err(_) => {
             note("agent-init is started by the daemon, not by people: use `enforcer run`");
             return ExitCode::from(2);

@@ -1,1 +1,245 @@
-//! stub
+//! `enforcer daemon`: the one process with root's rights. Small, threads of the standard library, no tokio.
+//!
+//! Owns pins, cgroups, namespaces, listeners and launches, and keeps a worker running that does everything
+//! else. Never reads a byte that an agent or an upstream sent.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use sd_notify::NotifyState;
+use tracing::{error, info, warn};
+
+use crate::Error;
+use crate::cgroup;
+use crate::error::Doing;
+use crate::kernel::{Kernel, KernelError, Layout};
+use crate::message::{ToKeeper, ToWorker};
+use crate::records::Records;
+use crate::session::Paths;
+use crate::sys::process as sys;
+
+mod launcher;
+mod places;
+mod sessions;
+mod worker;
+
+use sessions::Running;
+use worker::Worker;
+
+/// How long a worker may take to finish what is running when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the keeper needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `control.sock`, `launch.sock`, `sessions/`, `netns/`, `trust/`.
+    pub run_dir: PathBuf,
+    /// `worker/`, `agents/`, `ids.json`.
+    pub state_dir: PathBuf,
+    pub vault_key: VaultKeySource,
+    /// A name below the cgroup2 mount, such as `enforcer-agents.slice`.
+    pub managed_root: String,
+    /// A directory in a bpffs.
+    pub pins: PathBuf,
+    /// Uid and gid of the worker.
+    pub worker_id: u32,
+    /// Uids and gids of agents.
+    pub agent_ids: RangeInclusive<u32>,
+    /// Who may use the sockets beside root. A group that does not exist is nobody.
+    pub group: String,
+    /// The configuration's text, for the worker.
+    pub config: String,
+    /// This program; `/proc/self/exe` stays right when the file is replaced.
+    pub executable: PathBuf,
+}
+
+/// Where the vault's key comes from.
+#[derive(Clone, Debug)]
+pub enum VaultKeySource {
+    /// A file that only root reads; made on the first start.
+    File(PathBuf),
+    /// The name of a systemd credential (`LoadCredentialEncrypted=`).
+    SystemdCredential(String),
+}
+
+/// The keeper's view of the kernel programs; tests put something lighter in its place.
+pub trait Programs: Send + Sync {
+    fn verify(&self) -> Result<(), KernelError>;
+    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError>;
+    fn release(&self, cgroup_id: u64) -> Result<(), KernelError>;
+    fn records(&self) -> io::Result<OwnedFd>;
+    fn events(&self) -> io::Result<OwnedFd>;
+    fn prepare_listener(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
+}
+
+impl Programs for Kernel {
+    fn verify(&self) -> Result<(), KernelError> {
+        Kernel::verify(self)
+    }
+    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
+        Kernel::govern(self, cgroup_id, netns_cookie, private_netns)
+    }
+    fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
+        Kernel::release(self, cgroup_id)
+    }
+    fn records(&self) -> io::Result<OwnedFd> {
+        Kernel::records(self)
+    }
+    fn events(&self) -> io::Result<OwnedFd> {
+        Kernel::events(self)
+    }
+    fn prepare_listener(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        Records::prepare_listener(socket)
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. Agents keep running and the pins keep denying after it has returned.
+///
+/// To be called first thing in a process that has no other threads.
+pub fn run(settings: Settings) -> Result<(), Error> {
+    run_with(settings, |layout| Ok(Box::new(Kernel::start(layout)?)))
+}
+
+/// As [`run`], with other kernel programs.
+pub fn run_with(
+    settings: Settings,
+    start: impl FnOnce(&Layout) -> Result<Box<dyn Programs>, KernelError>,
+) -> Result<(), Error> {
+    // Before any thread: they all must leave the signals to us.
+    let signals = sys::Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+        .doing(|| "take over signals".into())?;
+    let _descriptor_3 = sys::reserve_descriptor_3().doing(|| "open /dev/null".into())?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Refused {
+            message: "the daemon must be started as root".into(),
+            hint: Some("systemctl start enforcer, or: sudo enforcer daemon".into()),
+            exit_code: 4,
+        });
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+
+    let managed_root = cgroup::managed_root(&settings.managed_root)?;
+    let paths = Paths { run_dir: settings.run_dir.clone() };
+    let lock = places::prepare(&settings, &paths, &managed_root)?;
+    let programs = start(&Layout { managed_root: managed_root.clone(), pins: settings.pins.clone() })?;
+    drop(places::open_vault_key(&settings)?);
+    let control = places::listen(&settings, "control.sock")?;
+    let launches = places::listen(&settings, "launch.sock")?;
+
+    let keeper = Arc::new(Keeper {
+        settings,
+        paths,
+        managed_root,
+        programs,
+        control,
+        worker: Worker::default(),
+        sessions: Mutex::default(),
+        ids: Mutex::default(),
+        stopping: AtomicBool::new(false),
+        _lock: lock,
+    });
+    worker::start(&keeper)?;
+    sessions::adopt(&keeper)?;
+    launcher::serve(&keeper, launches)?;
+    info!(sessions = keeper.sessions().len(), "the daemon is ready");
+    notify(&[NotifyState::Ready, NotifyState::Status(&keeper.status())]);
+    keeper.attend(&signals)
+}
+
+/// Everything the keeper's threads share.
+struct Keeper {
+    settings: Settings,
+    paths: Paths,
+    managed_root: PathBuf,
+    programs: Box<dyn Programs>,
+    control: UnixListener,
+    worker: Worker,
+    sessions: Mutex<HashMap<String, Arc<Running>>>,
+    /// Held while `ids.json` is read and written.
+    ids: Mutex<()>,
+    stopping: AtomicBool,
+    /// One keeper per run directory.
+    _lock: File,
+}
+
+impl Keeper {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Running>>> {
+        // Each use is one call on the map: a panic cannot leave it half changed.
+        self.sessions.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    fn status(&self) -> String {
+        match self.sessions().len() {
+            1 => "1 session".to_owned(),
+            n => format!("{n} sessions"),
+        }
+    }
+
+    fn tell_status(&self) {
+        if !self.stopping() {
+            notify(&[NotifyState::Status(&self.status())]);
+        }
+    }
+
+    /// Waits for signals and does as they say.
+    fn attend(self: &Arc<Self>, signals: &sys::Signals) -> Result<(), Error> {
+        loop {
+            match rustix::event::poll(&mut [PollFd::new(signals, PollFlags::IN)], None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).doing(|| "wait for signals".into()),
+            }
+            while let Some(signal) = signals.next().doing(|| "read a signal".into())? {
+                if signal.number == libc::SIGHUP {
+                    self.reload();
+                } else {
+                    self.stop();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn reload(&self) {
+        notify(&[NotifyState::Reloading, NotifyState::Status("reading the policies again")]);
+        match self.worker.call(|seq| ToWorker::Reload { seq }, &[]) {
+            Ok((_, ToKeeper::Refused { message, hint, .. })) => {
+                error!(hint = hint.as_deref().unwrap_or_default(), "the old policies stay in force: {message}");
+            }
+            Ok(_) => info!("policies read again"),
+            Err(error) => error!("the worker could not read the policies again: {}", error.chain()),
+        }
+        notify(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        notify(&[NotifyState::Stopping, NotifyState::Status("finishing what is running")]);
+        info!(sessions = self.sessions().len(), "stopping; agents stay shut in until the daemon is back");
+        for name in ["control.sock", "launch.sock"] {
+            if let Err(error) = std::fs::remove_file(self.settings.run_dir.join(name)) {
+                warn!(socket = name, "cannot remove the socket: {error}");
+            }
+        }
+        self.worker.stop(DRAIN);
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("cannot tell systemd how we are: {error}");
+    }
+}

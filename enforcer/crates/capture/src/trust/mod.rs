@@ -3,7 +3,7 @@
 //! Everything is made in one directory per session, which the agent's mount namespace shows at
 //! `run_dir/trust` and over the host's own stores. The host's stores themselves are never touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -261,7 +261,7 @@ fn variables(shown_at: &Path, java_store_bound: bool) -> Vec<(String, String)> {
 }
 
 /// Puts the session's variables over the caller's; a list of JVM options is kept and added to.
-pub(crate) fn merge(environment: &mut HashMap<OsString, OsString>, name: String, value: String) {
+pub(crate) fn merge(environment: &mut BTreeMap<OsString, OsString>, name: String, value: String) {
     let value = match environment.get(OsStr::new(&name)) {
         Some(theirs) if name == "JAVA_TOOL_OPTIONS" && !theirs.is_empty() => {
             let mut both = theirs.clone();

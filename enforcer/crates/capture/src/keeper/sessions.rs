@@ -1,0 +1,214 @@
+//! Running sessions: told to each worker, watched until their cgroup is empty, taken up again after a restart.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+
+use tracing::{error, info, warn};
+
+use super::Keeper;
+use crate::Error;
+use crate::cgroup::Cgroup;
+use crate::error::Doing;
+use crate::message::{ToKeeper, ToWorker};
+use crate::netns::Netns;
+use crate::session::{self, Record};
+
+/// One session in force.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) record: Record,
+    /// Our own copies, so that the next worker gets the same sockets with the connections waiting in them.
+    listeners: Vec<OwnedFd>,
+    /// The worker that serves them, by generation.
+    governed: Mutex<u64>,
+}
+
+impl Running {
+    pub(super) fn new(record: Record, listeners: Vec<OwnedFd>) -> Arc<Self> {
+        Arc::new(Running { record, listeners, governed: Mutex::new(0) })
+    }
+}
+
+/// Has the running worker serve the session, if it does not yet.
+pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<(), Error> {
+    let mut governed = running.governed.lock().unwrap_or_else(|e| e.into_inner());
+    if *governed == keeper.worker.generation() {
+        return Ok(());
+    }
+    let descriptors: Vec<_> = running.listeners.iter().map(AsFd::as_fd).collect();
+    let session = running.record.session.clone();
+    match keeper.worker.call(|seq| ToWorker::Govern { seq, session }, &descriptors)? {
+        (generation, ToKeeper::Done { .. }) => {
+            *governed = generation;
+            Ok(())
+        }
+        (_, ToKeeper::Refused { message, hint, .. }) => Err(Error::Refused { message, hint, exit_code: 125 }),
+        (_, ToKeeper::Ready | ToKeeper::Prepared { .. }) => Err(unexpected()),
+    }
+}
+
+pub(super) fn unexpected() -> Error {
+    Error::refused("the worker gave another answer than was asked for", "restart the daemon and report this")
+}
+
+/// A new worker knows of no session yet. In a thread of its own.
+pub(super) fn govern_all_soon(keeper: &Arc<Keeper>) {
+    let all: Vec<_> = keeper.sessions().values().cloned().collect();
+    let keeper = Arc::clone(keeper);
+    let started = std::thread::Builder::new().name("govern".into()).spawn(move || {
+        for running in all {
+            let session = &running.record.session.id;
+            match govern(&keeper, &running) {
+                Ok(()) => info!(session, "the new worker serves the session"),
+                Err(error) => error!(session, "the agent stays shut in: {}", error.chain()),
+            }
+        }
+    });
+    if let Err(error) = started {
+        error!("cannot start a thread, sessions stay shut in: {error}");
+    }
+}
+
+/// Adds the session and watches it until its last process is gone.
+pub(super) fn watch(keeper: &Arc<Keeper>, running: Arc<Running>) -> Result<(), Error> {
+    let id = running.record.session.id.clone();
+    keeper.sessions().insert(id.clone(), Arc::clone(&running));
+    keeper.tell_status();
+    let keeper = Arc::clone(keeper);
+    std::thread::Builder::new()
+        .name("session".into())
+        .spawn(move || {
+            if let Err(error) = running.record.cgroup().wait_empty() {
+                error!(session = id, "cannot watch the session, it is kept: {error}");
+                return;
+            }
+            keeper.sessions().remove(&id);
+            end(&keeper, &running.record);
+            info!(session = id, "session ended");
+            keeper.tell_status();
+        })
+        .map(drop)
+        .doing(|| "start a thread".into())
+}
+
+/// Takes a session apart: whatever of it is there. Goes on past failures, which it logs.
+pub(super) fn end(keeper: &Keeper, record: &Record) {
+    let id = &record.session.id;
+    let complain = |what: &str, error: &dyn std::fmt::Display| {
+        warn!(session = id, "cannot {what}: {error}");
+    };
+    // First the processes: none may live on with its session gone.
+    if let Err(error) = record.cgroup().remove() {
+        complain("remove the cgroup", &error);
+    }
+    // Zero: the launch failed before there was one.
+    if record.session.cgroup_id != 0
+        && let Err(error) = keeper.programs.release(record.session.cgroup_id)
+    {
+        complain("release the cgroup in the kernel", &error);
+    }
+    keeper.worker.tell(&ToWorker::Ended { session: id.clone() });
+    if let Err(error) = Netns::unpin(&keeper.paths.pin(id)) {
+        complain("let go of the network namespace", &error);
+    }
+    remove_rest(keeper, id);
+}
+
+/// The files of a session.
+fn remove_rest(keeper: &Keeper, id: &str) {
+    let trust = keeper.paths.trust().join(id);
+    let record = keeper.paths.record(id);
+    for (path, removed) in [(&trust, fs::remove_dir_all(&trust)), (&record, fs::remove_file(&record))] {
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                warn!(session = id, "cannot remove {}: {error}", path.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Takes up what an earlier keeper left running, and clears away what it left behind.
+pub(super) fn adopt(keeper: &Arc<Keeper>) -> Result<(), Error> {
+    for loaded in session::load_all(&keeper.paths)? {
+        match loaded {
+            Ok(record) => match take_up(keeper, &record) {
+                Ok(true) => info!(session = record.session.id, "session taken up again"),
+                Ok(false) => {
+                    end(keeper, &record);
+                    info!(session = record.session.id, "session ended while the daemon was away");
+                }
+                // Its processes live and stay shut in: no listener answers them.
+                Err(error) => error!(
+                    session = record.session.id,
+                    "cannot take the session up, its agent stays shut in: {}",
+                    error.chain()
+                ),
+            },
+            Err((name, error)) => {
+                error!(session = name, "the session's record is lost: {}", error.chain());
+            }
+        }
+    }
+    sweep(keeper)
+}
+
+/// `false`: nothing of it runs any more.
+fn take_up(keeper: &Arc<Keeper>, record: &Record) -> Result<bool, Error> {
+    let cgroup = record.cgroup();
+    if cgroup.path.parent() != Some(&keeper.managed_root) || !cgroup.exists() {
+        return Ok(false);
+    }
+    if !cgroup.populated().doing(|| format!("look into {}", cgroup.path.display()))? {
+        return Ok(false);
+    }
+    let netns = Netns::open(&keeper.paths.pin(&record.session.id))?;
+    if netns.cookie != record.session.netns_cookie {
+        return Err(Error::refused("the pinned network namespace is another one", "stop the agent"));
+    }
+    keeper.programs.govern(record.session.cgroup_id, netns.cookie, true)?;
+    let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
+    let running = Running::new(record.clone(), listeners);
+    // Watched even when the worker refuses it: it must end some day.
+    watch(keeper, Arc::clone(&running))?;
+    govern(keeper, &running)?;
+    Ok(true)
+}
+
+/// What belongs to no session we know: a launch that was cut short.
+fn sweep(keeper: &Keeper) -> Result<(), Error> {
+    let known = |name: &str| keeper.paths.record(name).exists();
+    for dir in [keeper.paths.pins(), keeper.paths.trust(), keeper.managed_root.clone()] {
+        for entry in fs::read_dir(&dir).doing(|| format!("list {}", dir.display()))? {
+            let entry = entry.doing(|| format!("list {}", dir.display()))?;
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if known(&name) {
+                continue;
+            }
+            let removed = if dir == keeper.managed_root {
+                sweep_cgroup(&path)
+            } else if dir == keeper.paths.pins() {
+                Netns::unpin(&path)
+            } else {
+                fs::remove_dir_all(&path)
+            };
+            if let Err(error) = removed {
+                warn!("cannot remove {}, which belongs to no session: {error}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sweep_cgroup(path: &std::path::Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let cgroup = Cgroup { path: path.to_owned(), id: crate::cgroup::id(path)? };
+    if cgroup.populated()? {
+        warn!(cgroup = %path.display(), "processes in the managed root belong to no session: they stay denied");
+        return Ok(());
+    }
+    cgroup.remove()
+}

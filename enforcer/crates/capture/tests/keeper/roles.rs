@@ -1,0 +1,207 @@
+//! The processes of the privileged tests: a keeper without kernel programs, a worker that only answers, the
+//! real agent-init and the real stand-in.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test support")]
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use enforcer_capture::kernel::KernelError;
+use enforcer_capture::keeper::{self, Programs, Settings, VaultKeySource};
+use enforcer_capture::message::{Channel, ToKeeper, ToWorker};
+use enforcer_capture::standin::{self, Request};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let role = arguments.next().unwrap_or_default();
+    match role.to_str() {
+        Some("agent-init") => enforcer_capture::init::main(),
+        Some("worker") => worker(),
+        Some("keeper") => keeper(&PathBuf::from(arguments.next().unwrap())),
+        Some("run") => run(arguments.map(|argument| argument.into_string().unwrap()).collect()),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// `DIR`: holds `config` (the worker's), and is where everything goes but the run directory, which `run_dir` names.
+fn keeper(dir: &Path) -> ExitCode {
+    tracing::subscriber::set_global_default(Lines).unwrap();
+    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let settings = Settings {
+        run_dir: read("run_dir").into(),
+        state_dir: dir.join("state"),
+        vault_key: VaultKeySource::File(dir.join("vault.key")),
+        managed_root: read("managed_root"),
+        pins: dir.join("pins"),
+        worker_id: 61500,
+        agent_ids: 61600..=61609,
+        group: "no-such-group-here".into(),
+        config: read("config"),
+        executable: "/proc/self/exe".into(),
+    };
+    let programs = NoPrograms { dir: dir.to_owned() };
+    match keeper::run_with(settings, |_| Ok(Box::new(programs))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keeper: {error:?} hint: {:?}", error.hint());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Events as lines; a subscriber of a library would be a dependency of the product's crate.
+struct Lines;
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!(" {field}={value:?}"));
+            }
+        }
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        eprintln!("{}{}", event.metadata().level(), fields.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Writes down what it is asked for; fails when the file `kernel-fails` names the call.
+struct NoPrograms {
+    dir: PathBuf,
+}
+
+impl NoPrograms {
+    fn called(&self, call: &str, detail: &str) -> Result<(), KernelError> {
+        let mut log =
+            OpenOptions::new().append(true).create(true).open(self.dir.join("kernel.log")).unwrap();
+        writeln!(log, "{call} {detail}").unwrap();
+        let fails = fs::read_to_string(self.dir.join("kernel-fails")).unwrap_or_default();
+        if fails.trim() == call {
+            return Err(KernelError::Other { message: format!("{call} fails"), hint: "as told".into() });
+        }
+        Ok(())
+    }
+}
+
+impl Programs for NoPrograms {
+    fn verify(&self) -> Result<(), KernelError> {
+        self.called("verify", "")
+    }
+    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private: bool) -> Result<(), KernelError> {
+        self.called("govern", &format!("{cgroup_id} {netns_cookie} {private}"))
+    }
+    fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
+        self.called("release", &cgroup_id.to_string())
+    }
+    fn records(&self) -> io::Result<OwnedFd> {
+        Ok(fs::File::open("/dev/null")?.into())
+    }
+    fn events(&self) -> io::Result<OwnedFd> {
+        Ok(fs::File::open("/dev/null")?.into())
+    }
+    fn prepare_listener(&self, _socket: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Knows the agents `bot` and `tool`; answers each injected connection with its pid. The configuration is
+/// the CA certificate.
+fn worker() -> ExitCode {
+    let channel = Channel::passed().unwrap();
+    let mut ca = String::new();
+    while let Some(received) = channel.receive::<ToWorker>().unwrap() {
+        let mut descriptors = received.descriptors;
+        match received.message {
+            ToWorker::Start { config } => {
+                if config.starts_with("broken") {
+                    eprintln!("worker: the configuration is broken");
+                    return ExitCode::from(3);
+                }
+                let key: fs::File = descriptors.remove(0).into();
+                assert_eq!(key.metadata().unwrap().len(), 32);
+                assert_eq!(descriptors.len(), 3);
+                eprintln!("worker: status {}", fs::read_to_string("/proc/self/status").unwrap());
+                let open: Vec<_> =
+                    fs::read_dir("/proc/self/fd").unwrap().map(|fd| fd.unwrap().file_name()).collect();
+                eprintln!("worker: descriptors {open:?}");
+                ca = config;
+                channel.send(&ToKeeper::Ready, &[]).unwrap();
+            }
+            ToWorker::Prepare { seq, agent, .. } => {
+                let answer = if agent == "bot" || agent == "tool" {
+                    ToKeeper::Prepared {
+                        seq,
+                        environment: vec![("EXAMPLE_TOKEN".into(), "placeholder".into())],
+                        ca_pem: ca.clone(),
+                        guide: "be good\n".into(),
+                    }
+                } else {
+                    ToKeeper::Refused {
+                        seq,
+                        message: format!("there is no agent `{agent}`"),
+                        hint: Some("did you mean `bot`?".into()),
+                    }
+                };
+                channel.send(&answer, &[]).unwrap();
+            }
+            ToWorker::Govern { seq, session } => {
+                eprintln!("worker: governs {} of {}", session.id, session.agent);
+                assert_eq!(descriptors.len(), 6);
+                if session.agent == "tool" {
+                    let refused = ToKeeper::Refused { seq, message: "no tools".into(), hint: None };
+                    channel.send(&refused, &[]).unwrap();
+                    continue;
+                }
+                let listener: TcpListener = descriptors.remove(0).into();
+                std::thread::spawn(move || {
+                    let _others = descriptors;
+                    while let Ok((mut stream, _)) = listener.accept() {
+                        writeln!(stream, "worker {}", std::process::id()).unwrap();
+                    }
+                });
+                channel.send(&ToKeeper::Done { seq }, &[]).unwrap();
+            }
+            ToWorker::Ended { session } => eprintln!("worker: ended {session}"),
+            ToWorker::Reload { seq } => channel.send(&ToKeeper::Done { seq }, &[]).unwrap(),
+            ToWorker::Drain => {
+                eprintln!("worker: drains");
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// `SOCKET AGENT USER|- COMMAND…`
+fn run(arguments: Vec<String>) -> ExitCode {
+    let [socket, agent, user, command @ ..] = arguments.as_slice() else { return ExitCode::from(2) };
+    let request = Request {
+        socket: socket.into(),
+        agent: agent.clone(),
+        user: (user != "-").then(|| user.clone()),
+        command: command.iter().map(Into::into).collect(),
+        environment: std::env::vars_os().collect(),
+    };
+    match standin::run(request) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            let hint = error.hint().unwrap_or_default().to_owned();
+            eprintln!("run: {error}; hint: {hint}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
