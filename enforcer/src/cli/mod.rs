@@ -1,1 +1,5 @@
 //! Skeleton.
+
+pub mod logs;
+pub mod receipts;
+mod zone;
