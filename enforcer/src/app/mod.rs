@@ -14,9 +14,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
-use enforcer_capture::channel::Channel;
 use enforcer_capture::events::Events;
-use enforcer_capture::message::{Received, ToKeeper, ToWorker};
+use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
 use tokio::sync::mpsc;
@@ -84,7 +83,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let secrets = Secrets::open(&directory.join("vault.db"), key).context("cannot open the vault")?;
     let own = OwnKeys::open(&secrets).await?;
     let audit = AuditLog::open(
-        &directory.join("receipts"),
+        &directory,
         Options { key: Some(&own.receipts), ..Options::default() },
     )?;
     let policies = Policies::open(&config.policy_dir);

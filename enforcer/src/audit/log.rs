@@ -77,7 +77,7 @@ struct Owner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held for as long as this process may write.
-    _lock: std::fs::File,
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 impl AuditLog {
@@ -166,7 +166,8 @@ impl AuditLog {
         };
         writer.start();
 
-        let owner = Owner { shared: Arc::clone(&shared), threads: Mutex::default(), _lock: held };
+        let owner =
+            Owner { shared: Arc::clone(&shared), threads: Mutex::default(), lock: Mutex::new(Some(held)) };
         let closer = Closer(Arc::clone(&shared));
         owner.spawn("receipt-writer", move || {
             let _closer = closer;
@@ -288,6 +289,7 @@ impl Owner {
                 tracing::error!("a thread of the receipt log ended with a panic");
             }
         }
+        *lock(&self.lock) = None;
     }
 }
 

@@ -15,6 +15,14 @@ use super::head::{Head, PublicKey};
 use super::recover::continuation;
 use super::segment::{self, Line, Lines};
 
+/// Body of `POST /v1/receipts/verify`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// a [`Head`] kept elsewhere, in hex
+    pub head: Option<String>,
+}
+
 /// `POST /v1/receipts/verify` answers with this; `enforcer receipts verify --json` prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {

@@ -11,6 +11,7 @@ mod logs;
 mod output;
 mod policy;
 mod receipts;
+mod recorded;
 mod run;
 mod secret;
 mod status;
@@ -19,6 +20,7 @@ mod tests;
 mod unmanage;
 mod version;
 mod why;
+mod zone;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -95,13 +97,13 @@ enum Command {
     /// Let go: detach from the kernel and remove what is pinned there
     Unmanage(unmanage::UnmanageArgs),
     /// Run the service in the foreground
-    Daemon(daemon::DaemonArgs),
+    Daemon,
     /// The unprivileged half of the daemon; started by it
     #[command(hide = true)]
-    Worker(daemon::WorkerArgs),
+    Worker,
     /// The first process of an agent; started by the daemon
     #[command(hide = true)]
-    AgentInit(daemon::AgentInitArgs),
+    AgentInit,
     /// Print version and digest of this program
     Version,
 }
@@ -139,6 +141,14 @@ impl Context {
         Ok(Client::new(config.control_socket()))
     }
 
+    /// The keeper's socket; beside the control socket when only that one was named.
+    fn launch_socket(&self) -> Result<PathBuf, Failure> {
+        match (&self.config, &self.socket) {
+            (None, Some(socket)) => Ok(socket.with_file_name("launch.sock")),
+            _ => Ok(self.settings()?.launch_socket()),
+        }
+    }
+
     pub fn config_path(&self) -> Option<&Path> {
         self.config.as_deref()
     }
@@ -173,19 +183,19 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
     match command {
         Command::Run(args) => run::run(args, context),
-        Command::Logs(args) => logs::logs(args, context, out),
+        Command::Logs(args) => recorded::logs(&args, context, out),
         Command::Why(args) => why::why(&args, context, out),
         Command::Status => status::status(context, out),
         Command::Agents => agents::agents(context, out),
         Command::Policy(command) => policy::policy(command, context, out),
         Command::Reload => policy::reload(context, out),
         Command::Secret(command) => secret::secret(command, context, out),
-        Command::Receipts(command) => receipts::receipts(command, context, out),
+        Command::Receipts(command) => recorded::receipts(&command, context, out),
         Command::Ca(command) => ca::ca(&command, context, out),
         Command::Unmanage(args) => unmanage::unmanage(&args, context, out),
-        Command::Daemon(args) => daemon::daemon(args, context),
-        Command::Worker(args) => daemon::worker(args, context),
-        Command::AgentInit(args) => daemon::agent_init(args, context),
+        Command::Daemon => daemon::daemon(context),
+        Command::Worker => daemon::worker(),
+        Command::AgentInit => Ok(enforcer_capture::init::main()),
         Command::Version => version::version(context, out),
     }
 }

@@ -73,6 +73,17 @@ impl Output {
     }
 }
 
+/// For what writes by itself, such as receipts. A closed pipe comes back as it is.
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// A moment given as seconds since 1970.
 pub(super) fn moment(seconds: i64) -> String {
     Time::from_micros(seconds.saturating_mul(1_000_000)).to_string()

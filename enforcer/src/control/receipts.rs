@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ControlState;
 use super::error::Failure;
+use crate::audit::verify::{Report, VerifyRequest};
 use crate::audit::{AuditError, AuditLog, Head, Query, Receipt, RequestId, export as write};
 
 /// Receipts read at a time while exporting.
@@ -82,30 +83,19 @@ pub(super) async fn follow(
     Ok(stream)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct VerifyBody {
-    /// A head kept elsewhere, as `verify` prints them; the log must hold it.
-    expected: Option<String>,
-}
-
-pub(super) async fn verify(State(state): State<ControlState>, body: Bytes) -> Result<Json<Value>, Failure> {
-    let body: VerifyBody = if body.is_empty() {
-        VerifyBody::default()
+pub(super) async fn verify(State(state): State<ControlState>, body: Bytes) -> Result<Json<Report>, Failure> {
+    let asked: VerifyRequest = if body.is_empty() {
+        VerifyRequest::default()
     } else {
         serde_json::from_slice(&body)
             .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?
     };
-    let expected: Option<Head> = body
-        .expected
-        .map(|head| head.parse())
-        .transpose()
-        .map_err(|error: String| Failure::bad_request(error))?;
+    let expected: Option<Head> =
+        asked.head.map(|head| head.parse()).transpose().map_err(|error: String| Failure::bad_request(error))?;
     let audit = state.audit;
     let verified = tokio::task::spawn_blocking(move || audit.verify(expected.as_ref())).await;
     let report = verified.map_err(|error| Failure::internal(&error))?;
-    let report = report.map_err(|error| Failure::internal(&error))?;
-    Ok(Json(json!({ "good": report.is_good(), "report": report })))
+    report.map(Json).map_err(|error| Failure::internal(&error))
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -4,7 +4,7 @@
 //! [`peer`] and [`message`] only; `enforcer run` uses [`launch`] and [`standin`].
 
 // what the processes say to each other
-pub mod channel;
+mod channel;
 mod error;
 pub mod launch;
 pub mod message;

@@ -71,18 +71,11 @@ async fn a_thousand_begins_share_their_writes() {
         let log = unwell.log(dir.path()).unwrap();
         unwell.hold(true);
         let before = log.stats();
-        let begins: Vec<_> = (0..1000)
-            .map(|n| {
-                let log = log.clone();
-                tokio::spawn(async move { log.begin(intent(&format!("/{n}")), durability).await })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let begins: Vec<_> = (0..1000).map(|n| submit(&log, &format!("/{n}"), durability)).collect();
         unwell.hold(false);
         let mut guards = Vec::new();
         for begin in begins {
-            guards.push(begin.await.unwrap().unwrap());
+            guards.push(begin.await.unwrap());
         }
         let stats = log.stats();
         // The first may have been on its way alone; all others were waiting and go together.

@@ -2,8 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use enforcer_policy::Durability;
 
 use super::super::appender::{Disk, Files, Medium};
 use super::super::entry::{self, Entry};
@@ -58,6 +62,19 @@ pub(super) fn open(dir: &Path) -> AuditLog {
 
 pub(super) fn small_segments(dir: &Path, size: u64) -> AuditLog {
     AuditLog::open_on(Box::new(Files), size, dir, Options::default()).unwrap()
+}
+
+pub(super) type Begin = Pin<Box<dyn Future<Output = Result<RecordGuard, AuditError>>>>;
+
+/// Asks for an intent to be written, and does not wait for it.
+pub(super) fn submit(log: &AuditLog, path: &str, durability: Durability) -> Begin {
+    let (log, intent) = (log.clone(), intent(path));
+    let mut begin: Begin = Box::pin(async move { log.begin(intent, durability).await });
+    let polled = begin.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    match polled {
+        Poll::Pending => begin,
+        Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
+    }
 }
 
 /// Every entry of the log, in order.

@@ -49,23 +49,19 @@ async fn a_good_log_is_good() {
 #[tokio::test]
 async fn every_flipped_byte_is_found_in_its_line() {
     let dir = tempfile::tempdir().unwrap();
-    written(dir.path(), &head::new_key(), u64::MAX).await;
+    let key = head::new_key();
+    let log = AuditLog::open(dir.path(), Options { key: Some(&key), ..Options::default() }).unwrap();
+    log.begin(intent("/a"), Written).await.unwrap().finish(done());
+    log.close();
     let file = segment(dir.path(), 1);
     let good = std::fs::read(&file).unwrap();
     let mut line = 1;
     for at in 0..good.len() {
-        for bit in [0x01, 0x20, 0x80] {
-            let mut bad = good.clone();
-            bad[at] ^= bit;
-            std::fs::write(&file, &bad).unwrap();
-            let report = check(dir.path(), None);
-            assert_eq!(
-                first(&report),
-                ("00000001.log", line, line),
-                "byte {at} bit {bit:x}: {:?}",
-                report.faults
-            );
-        }
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&file, &bad).unwrap();
+        let report = check(dir.path(), None);
+        assert_eq!(first(&report), ("00000001.log", line, line), "byte {at}: {:?}", report.faults);
         line += u64::from(good[at] == b'\n');
     }
 }
