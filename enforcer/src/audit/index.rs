@@ -25,6 +25,10 @@ const BATCH: usize = 2000;
 /// After a failure. The log does not wait for the index.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Between two looks at the log: one transaction for many entries.
+const REST: Duration = Duration::from_millis(10);
+const NICE: i32 = 10;
+
 const TABLES: &str = "
 CREATE TABLE receipts (
     seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, id TEXT NOT NULL, agent TEXT NOT NULL, host TEXT, denied INTEGER NOT NULL,
@@ -58,7 +62,12 @@ pub(super) struct Index {
 
 /// The thread behind the log. Receipts finished after entry `seen` are told to the followers.
 pub(super) fn run(shared: &Shared, seen: u64) {
+    // Requests come first. On Linux this is the priority of the calling thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the indexer keeps the usual priority");
+    }
     let mut index = None;
+    let mut failing = false;
     let mut seq = 0;
     while let Some(progress) = shared.grown(seq) {
         let result = match &mut index {
@@ -70,10 +79,17 @@ pub(super) fn run(shared: &Shared, seen: u64) {
             Ok(last) => {
                 seq = last;
                 shared.indexed.send_replace(last);
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the index of the receipts can be written again");
+                }
+                shared.pause(REST);
             }
             Err(error) => {
-                tracing::error!(%error, path = %shared.index.display(), "the index of the receipts cannot be written; receipts are kept in the log, `enforcer logs` is behind");
                 index = None;
+                if !std::mem::replace(&mut failing, true) {
+                    let path = shared.index.display();
+                    tracing::error!(%error, %path, "the index of the receipts cannot be written; the log has them, `enforcer logs` is behind");
+                }
                 if !shared.pause(RETRY) {
                     break;
                 }

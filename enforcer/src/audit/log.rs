@@ -238,6 +238,7 @@ impl AuditLog {
 
     /// Finished receipts as they come; with `after_seq`, those after it first.
     pub async fn follow(&self, query: Query) -> Result<Follow, AuditError> {
+        let query = Query { limit: Some(u32::MAX), ..query };
         // Subscribed first: what finishes during the query comes twice and is given once.
         let live = self.shared.follow();
         let past = if query.after_seq.is_some() { self.query(query.clone()).await? } else { Vec::new() };
