@@ -20,4 +20,15 @@ impl Permit {
     pub fn rule(&self) -> &Rule { &self.rule }
     pub fn credential(&self) -> Option<&CredentialSpec> { self.credential.as_ref() }
     pub fn agent(&self) -> &crate::agent::Agent { &self.agent }
+
+    /// A permit nobody asked the gate for.
+    #[cfg(test)]
+    pub(crate) fn for_test(
+        request: Request,
+        rule: Arc<Rule>,
+        credential: Option<CredentialSpec>,
+        agent: Arc<crate::agent::Agent>,
+    ) -> Self {
+        Permit { request: Arc::new(request), rule, credential, agent }
+    }
 }
