@@ -23,39 +23,39 @@ use crate::audit::{Event, Query, Receipt, Verdict, export};
 const BEFORE_FOLLOW: u32 = 10;
 
 #[derive(Args, Clone, Debug, Default)]
-pub struct LogsArgs {
+pub(super) struct LogsArgs {
     /// Go on showing receipts as requests finish
     #[arg(short, long)]
-    pub follow: bool,
+    pub(super) follow: bool,
     #[command(flatten)]
-    pub filter: Filter,
+    pub(super) filter: Filter,
 }
 
 /// Which receipts.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Filter {
+pub(super) struct Filter {
     /// Only this agent's
     #[arg(long, value_name = "NAME")]
-    pub agent: Option<String>,
+    pub(super) agent: Option<String>,
     /// Only refused requests
     #[arg(long)]
-    pub denied: bool,
+    pub(super) denied: bool,
     /// Only this host, or *.example.com for all hosts below it
     #[arg(long, value_name = "HOST")]
-    pub host: Option<String>,
+    pub(super) host: Option<String>,
     /// Not before: 30s, 15m, 1h, 2d, 1w ago, or a time as 2026-01-31T14:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<Time>,
+    pub(super) since: Option<Time>,
     /// Before: as --since
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub until: Option<Time>,
+    pub(super) until: Option<Time>,
     /// At most this many, the newest
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 impl Filter {
-    pub fn query(&self) -> Query {
+    pub(super) fn query(&self) -> Query {
         Query {
             agent: self.agent.clone(),
             denied: self.denied,
@@ -89,7 +89,7 @@ fn moment(text: &str) -> Result<Time, String> {
 
 impl LogsArgs {
     /// What to ask first.
-    pub fn query(&self) -> Query {
+    pub(super) fn query(&self) -> Query {
         let mut query = self.filter.query();
         if self.follow {
             query.limit = query.limit.or(Some(BEFORE_FOLLOW));
@@ -98,7 +98,7 @@ impl LogsArgs {
     }
 
     /// What to follow with, after `listed` has been shown: everything behind it, and what was still open in it.
-    pub fn follow_query(&self, listed: &[Receipt]) -> Query {
+    pub(super) fn follow_query(&self, listed: &[Receipt]) -> Query {
         let open = listed.iter().filter(|receipt| receipt.outcome.is_none()).map(|receipt| receipt.seq).min();
         let after = open.map(|seq| seq - 1).or(listed.last().map(|receipt| receipt.seq));
         Query { after_seq: after, limit: None, until: None, ..self.filter.query() }
@@ -106,7 +106,7 @@ impl LogsArgs {
 }
 
 /// Writes receipts as they come.
-pub struct Printer<W> {
+pub(super) struct Printer<W> {
     out: Pipe<W>,
     json: bool,
     zone: Zone,
@@ -115,17 +115,17 @@ pub struct Printer<W> {
 }
 
 impl<W: Write> Printer<W> {
-    pub fn new(out: W, json: bool) -> Self {
+    pub(super) fn new(out: W, json: bool) -> Self {
         Printer { out: Pipe::new(out), json, zone: Zone::local(), written: HashSet::new() }
     }
 
-    pub fn list(&mut self, receipts: &[Receipt]) -> io::Result<()> {
+    pub(super) fn list(&mut self, receipts: &[Receipt]) -> io::Result<()> {
         receipts.iter().try_for_each(|receipt| self.receipt(receipt))?;
         self.written.extend(receipts.iter().filter(|r| r.outcome.is_some()).map(|r| r.seq));
         self.out.flush()
     }
 
-    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
         match event {
             Event::Receipt(receipt) if self.written.remove(&receipt.seq) => return Ok(()),
             Event::Receipt(receipt) => self.receipt(receipt)?,
@@ -148,7 +148,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// Success where the reader has gone (`enforcer logs | head`).
-    pub fn end(self, result: io::Result<()>) -> io::Result<()> {
+    pub(super) fn end(self, result: io::Result<()>) -> io::Result<()> {
         self.out.end(result)
     }
 }

@@ -22,7 +22,7 @@ use crate::audit::verify::{Report, VerifyRequest, verify};
 use crate::audit::{Head, PublicKey, Query, Receipt, Verdict, export, head};
 
 #[derive(Subcommand, Clone, Debug)]
-pub enum ReceiptsCommand {
+pub(super) enum ReceiptsCommand {
     /// List receipts
     Ls(LsArgs),
     /// Show all that one receipt says
@@ -34,54 +34,54 @@ pub enum ReceiptsCommand {
 }
 
 #[derive(Args, Clone, Debug, Default)]
-pub struct LsArgs {
+pub(super) struct LsArgs {
     #[command(flatten)]
-    pub filter: Filter,
+    pub(super) filter: Filter,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// The request id, as in the refusal the agent got
-    pub id: String,
+    pub(super) id: String,
 }
 
 #[derive(Args, Clone, Debug, Default)]
-pub struct VerifyArgs {
+pub(super) struct VerifyArgs {
     /// A head kept elsewhere: shows that the end of the log was not cut off and the log not written anew
     #[arg(long, value_name = "HEX")]
-    pub head: Option<Head>,
+    pub(super) head: Option<Head>,
     /// Check this folder without the daemon
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// With --dir: the public key of the heads, in hex or as a file; the folder's own head.pub if not given
     #[arg(long, value_name = "KEY", requires = "dir")]
-    pub key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
-    pub format: Format,
+    pub(super) format: Format,
     #[command(flatten)]
-    pub filter: Filter,
+    pub(super) filter: Filter,
     /// Write to this new file, readable for you alone
     #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     Jsonl,
     Csv,
 }
 
 impl VerifyArgs {
-    pub fn request(&self) -> VerifyRequest {
+    pub(super) fn request(&self) -> VerifyRequest {
         VerifyRequest { head: self.head.map(|head| head.to_string()) }
     }
 }
 
-pub fn ls(
+pub(super) fn ls(
     args: &LsArgs,
     json: bool,
     out: impl Write,
@@ -92,7 +92,7 @@ pub fn ls(
     Ok(printer.end(result)?)
 }
 
-pub fn show(receipt: &Receipt, json: bool, out: impl Write) -> anyhow::Result<()> {
+pub(super) fn show(receipt: &Receipt, json: bool, out: impl Write) -> anyhow::Result<()> {
     let mut out = Pipe::new(out);
     let result = if json {
         export::jsonl(&mut out, std::slice::from_ref(receipt))
@@ -103,7 +103,7 @@ pub fn show(receipt: &Receipt, json: bool, out: impl Write) -> anyhow::Result<()
 }
 
 /// Asks for receipts page by page until there are no more.
-pub fn export(
+pub(super) fn export(
     args: &ExportArgs,
     out: impl Write,
     mut fetch: impl FnMut(&Query) -> anyhow::Result<Vec<Receipt>>,
@@ -174,7 +174,7 @@ fn write_pages(
 }
 
 /// `verify --dir`: the folder with the segments, or the state folder around it.
-pub fn verify_offline(dir: &Path, args: &VerifyArgs) -> anyhow::Result<Report> {
+pub(super) fn verify_offline(dir: &Path, args: &VerifyArgs) -> anyhow::Result<Report> {
     let inner = dir.join("receipts");
     let dir = if inner.is_dir() { inner } else { dir.to_owned() };
     let keys = match args.key.as_deref() {
@@ -198,7 +198,7 @@ fn read_keys(file: &Path) -> anyhow::Result<Vec<PublicKey>> {
 }
 
 /// Shows what a check found. `false`: the exit code is 1.
-pub fn report(report: &Report, json: bool, out: impl Write) -> anyhow::Result<bool> {
+pub(super) fn report(report: &Report, json: bool, out: impl Write) -> anyhow::Result<bool> {
     let mut out = Pipe::new(out);
     let text = if json {
         shown_json(serde_json::to_string(report)?) + "\n"
