@@ -64,6 +64,11 @@ impl Agents {
         agents.remove(&cgroup)
     }
 
+    /// The session of a cgroup.
+    pub fn by_cgroup(&self, cgroup: CgroupId) -> Option<Arc<Agent>> {
+        self.by_cgroup.read().unwrap_or_else(|e| e.into_inner()).get(&cgroup).cloned()
+    }
+
     /// Every session, in no order.
     pub fn all(&self) -> Vec<Arc<Agent>> {
         self.by_cgroup.read().unwrap_or_else(|e| e.into_inner()).values().cloned().collect()

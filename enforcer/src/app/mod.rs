@@ -6,16 +6,17 @@ mod keys;
 mod refusals;
 mod sessions;
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
+use enforcer_capture::cgroup;
 use enforcer_capture::channel::Channel;
 use enforcer_capture::events::Events;
 use enforcer_capture::message::{Received, ToKeeper, ToWorker};
-use enforcer_capture::peer;
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
 use tokio::sync::mpsc;
@@ -108,12 +109,8 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         Arc::clone(&agents),
         audit.clone(),
         &shutdown,
-    )?;
-    let managed_root = config.managed_root.clone();
-    let identify: control::Identify = Arc::new(move |stream| {
-        let peer = peer::identify(stream, managed_root.as_ref())?;
-        Ok(control::Peer { pid: peer.pid, uid: peer.uid, managed: peer.managed })
-    });
+    );
+    let managed_root = cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
     let state = ControlState {
         policies: policies.clone(),
         agents: Arc::clone(&agents),
@@ -122,14 +119,23 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         ca_pem: Arc::clone(&ca_pem),
         started: Instant::now(),
     };
-    let serving = control::serve(control, identify, state, shutdown.token());
+    let serving = control::serve(control, managed_root, state, shutdown.token());
     shutdown.spawn(async move {
         if let Err(error) = serving.await {
             error!(%error, "the control socket failed");
         }
     });
 
-    let sessions = Sessions { agents, policies, resolver, audit: audit.clone(), shared, ca_pem, shutdown: shutdown.clone() };
+    let sessions = Sessions {
+        agents,
+        policies,
+        resolver,
+        audit: audit.clone(),
+        shared,
+        ca_pem,
+        shutdown: shutdown.clone(),
+        running: HashMap::new(),
+    };
     channel.send(&ToKeeper::Ready, &[]).context("cannot tell the keeper that the worker serves")?;
     answer(&channel, sessions).await;
 

@@ -2,40 +2,54 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use enforcer_capture::events::{Events, Refused};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::agent::{Agent, Agents, CgroupId};
 use crate::audit::{AuditLog, Intent, Outcome, RequestId, Verdict};
 use crate::shutdown::Shutdown;
 
-/// Reads the ring buffer until shutdown.
-pub(super) fn spawn(events: Events, agents: Arc<Agents>, audit: AuditLog, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let mut events = AsyncFd::with_interest(events, Interest::READABLE).context("cannot watch the kernel's refusals")?;
+/// Refusals read and not yet recorded. More wait in the ring buffer, which counts what it loses.
+const QUEUE: usize = 256;
+
+/// Records refusals until shutdown. The ring buffer is watched by a thread, which ends with the process.
+pub(super) fn spawn(events: Events, agents: Arc<Agents>, audit: AuditLog, shutdown: &Shutdown) {
+    let (sender, mut refusals) = mpsc::channel(QUEUE);
+    std::thread::spawn(move || watch(events, &sender));
     let token = shutdown.token();
     shutdown.spawn(async move {
         loop {
-            let mut ready = tokio::select! {
+            let refused: Refused = tokio::select! {
                 () = token.cancelled() => return,
-                ready = events.readable_mut() => match ready {
-                    Ok(ready) => ready,
-                    Err(error) => return error!(%error, "the kernel's refusals cannot be read any more"),
+                refused = refusals.recv() => match refused {
+                    Some(refused) => refused,
+                    None => return error!("refusals made in the kernel are no longer recorded"),
                 },
             };
-            while let Some(refused) = ready.get_inner_mut().next() {
-                let agent = agents.by_cgroup(CgroupId(refused.cgroup_id));
-                if let Err(error) = audit.refused(intent(&refused, agent.as_deref()), outcome(&refused)).await {
-                    // The refusal stands without its receipt; there is nothing left to close.
-                    warn!(%error, hook = refused.hook, reason = refused.reason, "a refusal in the kernel has no receipt");
-                }
+            let agent = agents.by_cgroup(CgroupId(refused.cgroup_id));
+            if let Err(error) = audit.refused(intent(&refused, agent.as_deref()), outcome(&refused)).await {
+                // The refusal stands without its receipt; there is nothing left to close.
+                warn!(%error, hook = refused.hook, reason = refused.reason, "a refusal in the kernel has no receipt");
             }
-            ready.clear_ready();
         }
     });
-    Ok(())
+}
+
+fn watch(mut events: Events, sender: &mpsc::Sender<Refused>) {
+    loop {
+        match poll(&mut [PollFd::new(&events, PollFlags::IN)], None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return error!(%error, "the kernel's refusals cannot be read any more"),
+        }
+        while let Some(refused) = events.next() {
+            if sender.blocking_send(refused).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 fn intent(refused: &Refused, agent: Option<&Agent>) -> Intent {

@@ -1,13 +1,15 @@
 //! What the keeper asks about sessions: may it start, serve it, it has ended.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use enforcer_capture::message::{self, ToKeeper};
 use enforcer_policy::{AgentPolicy, Name};
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 use crate::agent::{Agent, Agents, CgroupId, NetnsCookie, SessionId};
 use crate::audit::AuditLog;
@@ -24,6 +26,8 @@ pub(super) struct Sessions {
     pub(super) shared: Arc<Shared>,
     pub(super) ca_pem: Arc<str>,
     pub(super) shutdown: Shutdown,
+    /// Ends the tasks of a session, by session id.
+    pub(super) running: HashMap<String, CancellationToken>,
 }
 
 impl Sessions {
@@ -70,24 +74,35 @@ impl Sessions {
             uid: session.uid,
         });
         let listeners = vec![tcp(tcp4)?, tcp(tcp6)?];
-        let sockets = dns::Sockets { udp: vec![udp(udp4)?, udp(udp6)?], tcp: vec![tcp(dns4)?, tcp(dns6)?] };
+        let sockets = dns::Sockets { udp: vec![udp4.into(), udp6.into()], tcp: vec![dns4.into(), dns6.into()] };
 
         self.agents.insert(Arc::clone(&agent));
-        let ended = self.shared.sessions.begin(&agent.session);
-        self.shutdown.spawn(dns::serve(
+        let ended = CancellationToken::new();
+        let names = dns::serve(
             sockets,
             Arc::clone(&agent),
             self.policies.watch(),
             Arc::clone(&self.resolver),
             self.audit.clone(),
-            ended.clone(),
-        ));
-        self.shutdown.spawn(proxy::serve_session(proxy::Session { agent, listeners, ended }, Arc::clone(&self.shared)));
+            self.shutdown.token(),
+        );
+        let traffic = proxy::serve_session(proxy::Session { agent, listeners }, Arc::clone(&self.shared));
+        let id = session.id.clone();
+        self.shutdown.spawn(until(ended.clone(), async move {
+            if let Err(error) = names.await {
+                error!(%error, session = id, "the session's resolver has failed; its names do not resolve any more");
+            }
+        }));
+        self.shutdown.spawn(until(ended.clone(), traffic));
+        self.running.insert(session.id.clone(), ended);
         info!(agent = session.agent, session = session.id, "session governed");
         Ok(())
     }
 
     pub(super) fn ended(&mut self, session: &str) {
+        if let Some(running) = self.running.remove(session) {
+            running.cancel();
+        }
         match self.agents.remove(session) {
             Some(agent) => info!(agent = %agent.name, session, "session ended"),
             None => warn!(session, "a session ended that was not known"),
@@ -132,8 +147,10 @@ fn tcp(listener: OwnedFd) -> std::io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-fn udp(socket: OwnedFd) -> std::io::Result<tokio::net::UdpSocket> {
-    let socket = UdpSocket::from(socket);
-    socket.set_nonblocking(true)?;
-    tokio::net::UdpSocket::from_std(socket)
+/// Dropping the work cuts every connection of the session.
+async fn until(ended: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = ended.cancelled() => {}
+    }
 }

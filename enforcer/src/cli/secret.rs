@@ -71,6 +71,7 @@ pub(super) fn secret(command: SecretCommand, context: &Context, out: &mut Output
 
 fn set(args: &SetArgs, context: &Context, out: &mut Output) -> Ended {
     let client = context.client()?;
+    client.reach()?;
     let value = value(args)?;
     let answer: Value = client.json(http::Method::PUT, &set_path(args), value.to_vec())?;
     if context.json {

@@ -1,3 +1,5 @@
+//! Command lines with their exit codes and what they print, without and with a daemon.
+
 use std::io;
 use std::path::Path;
 
@@ -147,6 +149,73 @@ fn a_missing_daemon_exits_with_5_and_says_how_to_start_it() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_running_daemon_answers_in_words() {
+    use crate::control::tests::{nobody, stage};
+    let stage = stage(&nobody());
+    let id = stage.refuse("new.example.com").to_string();
+    let socket = stage.client.socket().to_str().unwrap().to_owned();
+    let asked = |arguments: &[&str]| {
+        let (code, text, error) = enforcer(&[&["--socket", &socket], arguments].concat());
+        assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}");
+        text
+    };
+    let status = asked(&["status"]);
+    assert!(status.contains("policies  1 in force from ") && status.contains("sessions  1"), "{status}");
+    assert_eq!(asked(&["agents"]), "AGENT  SESSION     UID    CGROUP\nbot    bot-abc123  61600  7\n");
+    assert!(asked(&["reload"]).starts_with("in force: 1 policy file from "));
+    assert!(asked(&["ca", "export"]).starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(asked(&["secret", "ls"]).starts_with("there are no secrets"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let value = file(folder.path(), "value", "canary-77c1\n");
+    let stored = asked(&["secret", "set", "github", "--host", "api.github.com", "--file", &value]);
+    assert_eq!(stored, "stored `github` version 1, for api.github.com only\n");
+    let listed = asked(&["secret", "ls"])
+        + &asked(&["secret", "show", "github"])
+        + &asked(&["--json", "secret", "list"]);
+    assert!(listed.contains("length     11 bytes") && !listed.contains("canary"), "{listed}");
+    assert_eq!(asked(&["secret", "rm", "github"]), "removed secret `github`\n");
+
+    let why = asked(&["why", &id]);
+    let lines: Vec<&str> = why.lines().filter(|l| !l.contains("when ")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    - deny GET https://new.example.com/
+      agent    bot (session bot-abc123)
+      process  1 (`curl`), user 61600
+      because  no rule allows it (no_rule)
+      outcome  refused
+
+    To allow it, add this to the policy of `bot`:
+
+    allow:
+      - name: choose-a-name
+        host: new.example.com
+        methods: GET
+        paths: "/"
+    "#);
+    let explained = asked(&["policy", "explain", "bot", "GET", "https://api.example.com/"]);
+    assert!(explained.starts_with("+ allow GET https://api.example.com/"), "{explained}");
+}
+
+#[test]
+fn findings_are_drawn_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = file(folder.path(), "bot.yaml", &POLICY.replace("methods: GET", "metods: GET"));
+    let (code, text, _) = enforcer(&["policy", "check", &bad]);
+    assert_eq!(code, 3);
+    insta::assert_snapshot!(text.replace(folder.path().to_str().unwrap(), "."), @"
+    error[E001]: unknown field `metods` in a rule, expected one of name, host, port, protocol, methods, paths, credential, rate, max_body, message
+     --> ./bot.yaml:6:5
+      |
+    6 |     metods: GET
+      |     ^^^^^^
+      |
+      = help: did you mean `methods`?
+    not ok: 1 file, 1 error
+    ");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_capture::kernel::{Kernel, KernelError, Layout};
+use enforcer_capture::kernel::{Kernel, Layout};
 
 use super::failure::{FAILED, NOT_PERMITTED};
 use super::{Context, Ended, Failure, Output};
@@ -22,10 +22,14 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::text(NOT_PERMITTED, "only root may do this").hint("run it with `sudo`"));
     }
+    if std::os::unix::net::UnixStream::connect(config.launch_socket()).is_ok() {
+        return Err(
+            Failure::text(FAILED, "the daemon is running").hint("stop it first: `systemctl stop enforcer`")
+        );
+    }
     let managed_root = enforcer_capture::cgroup::managed_root(&config.managed_root)
         .map_err(|error| Failure::new(FAILED, error))?;
-    let running = populated(&managed_root)?;
-    if running {
+    if populated(&managed_root)? {
         return Err(Failure::text(FAILED, format!("agents are running under {}", managed_root.display()))
             .hint("stop them first: they would be free to use the network (`enforcer agents` lists them)"));
     }
@@ -38,7 +42,10 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     }
     let layout = Layout { managed_root, pins: config.pins };
     Kernel::unmanage(&layout)
-        .map_err(|KernelError::Other { message, hint }| Failure::text(FAILED, message).hint(hint))?;
+        .map_err(|error| {
+        let hint = error.hint();
+        Failure::new(FAILED, error).hint(hint)
+    })?;
     if context.json {
         out.json(&serde_json::json!({ "removed": layout.pins }), true)?;
     } else {

@@ -33,7 +33,7 @@ pub(super) fn why(args: &WhyArgs, context: &Context, out: &mut Output) -> Ended 
     if receipt["pid"].as_u64().is_some_and(|pid| pid != 0) {
         out.line(format!("  process  {} (`{}`), user {}", receipt["pid"], text("comm"), receipt["uid"]))?;
     }
-    out.line(format!("  because  {}", text("reason")))?;
+    out.line(format!("  because  {}", because(&text("reason"))))?;
     for (title, key) in [("rule", "rule"), ("used", "credential")] {
         if receipt[key].is_string() {
             out.line(format!("  {title:<7}  {}", text(key)))?;
@@ -76,6 +76,22 @@ fn subject(receipt: &Value) -> String {
     format!("{} {protocol}://{}{port}{}", text("method"), text("host"), text("path")).trim().to_owned()
 }
 
+/// A reason code in words. Codes of other parts that have none here stand for themselves.
+fn because(code: &str) -> String {
+    let words = match code {
+        "allowed" => "a rule allows it",
+        "no_rule" => "no rule allows it",
+        "no_policy" => "the agent has no policy in force",
+        "deny_rule" => "a deny rule matches",
+        "rate_limited" => "it came too often",
+        "name_not_allowed" => "no rule names this host",
+        "special_address" => "the host resolves to a special-purpose address",
+        "record_type" => "this kind of DNS question is not answered",
+        other => return other.to_owned(),
+    };
+    format!("{words} ({code})")
+}
+
 /// What a person would write to allow it. Nothing is changed.
 fn advice(receipt: &Value) -> Vec<String> {
     let text = |key: &str| receipt[key].as_str().map(escaped);
@@ -86,7 +102,7 @@ fn advice(receipt: &Value) -> Vec<String> {
                 format!("To allow it, add this to the policy of `{}`:", text("agent").unwrap_or_default()),
                 String::new(),
                 "allow:".to_owned(),
-                "  - name: CHOOSE-A-NAME".to_owned(),
+                "  - name: choose-a-name".to_owned(),
                 format!("    host: {host}"),
             ];
             if receipt["protocol"] != "dns" {

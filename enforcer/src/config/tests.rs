@@ -1,3 +1,5 @@
+//! Settings from text: what loads, and how mistakes read.
+
 use super::*;
 
 fn error(text: &str) -> (String, Option<String>) {

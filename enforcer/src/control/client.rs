@@ -89,6 +89,13 @@ impl Client {
         &self.socket
     }
 
+    /// Is anybody there, and may we speak to them? Asked before people are made to type something.
+    pub fn reach(&self) -> Result<(), ClientError> {
+        std::os::unix::net::UnixStream::connect(&self.socket)
+            .map(drop)
+            .map_err(|error| self.unreachable(error))
+    }
+
     /// The answer to a GET, read as `T`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.json(Method::GET, path, Vec::new())

@@ -12,7 +12,7 @@ mod handlers;
 mod receipts;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;

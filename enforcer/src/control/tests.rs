@@ -28,9 +28,9 @@ allow:
 "#;
 const CANARY: &str = "canary-4f1c9a7be2";
 
-struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
-    client: Client,
+    pub(crate) client: Client,
     state: ControlState,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
@@ -38,7 +38,7 @@ struct Stage {
 }
 
 /// A daemon's control side; processes below `managed_root` are agents.
-fn stage(managed_root: &Path) -> Stage {
+pub(crate) fn stage(managed_root: &Path) -> Stage {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let entered = runtime.enter();
     let folder = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ fn stage(managed_root: &Path) -> Stage {
 }
 
 /// No process of this machine is below this.
-fn nobody() -> PathBuf {
+pub(crate) fn nobody() -> PathBuf {
     "/sys/fs/cgroup/enforcer-test-nobody".into()
 }
 
@@ -83,7 +83,7 @@ fn write_policy(path: &Path, text: &str) {
 }
 
 impl Stage {
-    fn refuse(&self, host: &str) -> RequestId {
+    pub(crate) fn refuse(&self, host: &str) -> RequestId {
         let id = RequestId::random();
         let intent = Intent {
             id: id.clone(),

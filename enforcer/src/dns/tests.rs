@@ -183,7 +183,8 @@ impl Stage {
     async fn refusals(&self) -> Vec<[String; 3]> {
         let query = ReceiptQuery { denied: true, ..ReceiptQuery::default() };
         let receipts = self.audit.query(query).await.unwrap();
-        let row = |i: crate::audit::Intent| [i.reason, i.host.unwrap_or_default(), i.method.unwrap_or_default()];
+        let row =
+            |i: crate::audit::Intent| [i.reason, i.host.unwrap_or_default(), i.method.unwrap_or_default()];
         receipts.into_iter().map(|r| row(r.intent)).collect()
     }
 }
@@ -221,7 +222,8 @@ async fn what_each_question_is_answered_and_whether_it_leaves_the_host() {
     use ResponseCode as C;
     let stage = stage().await;
     // question, kind; answer: code, addresses, extended error, may a packet leave?
-    let table: &[(&str, T, C, &[&str], Option<u16>, bool)] = &[
+    type Row = (&'static str, T, C, &'static [&'static str], Option<u16>, bool);
+    let table: &[Row] = &[
         ("api.example.com.", T::A, C::NoError, &["8.8.8.8"], None, true),
         ("API.Example.COM.", T::A, C::NoError, &["8.8.8.8"], None, false),
         ("api.example.com.", T::AAAA, C::NoError, &[], None, false),

@@ -4,7 +4,7 @@
 //! [`peer`] and [`message`] only; `enforcer run` uses [`launch`] and [`standin`].
 
 // what the processes say to each other
-mod channel;
+pub mod channel;
 mod error;
 pub mod launch;
 pub mod message;
