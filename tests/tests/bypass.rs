@@ -191,7 +191,8 @@ fn run_as_agent(daemon: &world::Daemon<'_>, probe: &Probe, line: &[String]) -> O
     let tool = typed.iter().position(|w| w == "--").unwrap() + 1;
     let mut rest = typed.split_off(tool);
     let mut command = Command::new(inner.get_program());
-    command.args(&typed).args(with_fds(probe, &mut rest)).current_dir("/tmp").env("NO_COLOR", "1");
+    command.args(&typed).args(with_fds(probe, &mut rest)).current_dir("/tmp");
+    command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
     command::run(command, ATTEMPT).unwrap()
 }
 

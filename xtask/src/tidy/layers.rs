@@ -7,7 +7,7 @@ use super::{Finding, SourceFile};
 /// Foundations have an order among themselves, written out here.
 const LAYERS: &[&[&str]] = &[
     &["shutdown", "telemetry", "config", "agent"],
-    &["secret", "audit"],
+    &["secret", "audit", "policies"],
     &["tls"],
     &["gate"],
     &["credential", "dns", "redact"],
