@@ -411,34 +411,31 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_failure_but_a_daemon_that_has_gone_is() {
-        let args = LogsArgs { follow: true, ..LogsArgs::default() };
-        let nothing = |_: &Query| Ok(Vec::new());
-        let endless = |_: &Query| Ok(std::iter::repeat_with(|| Ok(Event::Receipt(Box::new(allowed())))));
-        run(&args, Gone, |_| Ok(vec![allowed()]), endless).unwrap();
-        run(&args, Gone, nothing, endless).unwrap();
-        let lost = |_: &Query| Ok([Err(io::Error::from(io::ErrorKind::BrokenPipe).into())]);
-        assert!(run(&args, Vec::new(), nothing, lost).is_err());
+    fn a_reader_that_has_gone_is_no_failure() {
+        let mut printer = Printer::new(Gone, false);
+        let result = printer.list(&[allowed()]);
+        assert!(result.is_err());
+        printer.end(result).unwrap();
     }
 
     #[test]
     fn following_shows_each_receipt_once_and_goes_on_from_open_ones() {
-        let args = LogsArgs { follow: true, json: true, ..LogsArgs::default() };
+        let args = LogsArgs { follow: true, ..LogsArgs::default() };
         let mut open = allowed();
         open.outcome = None;
-        let mut asked = None;
+        let listed = [open, refusal()];
+        assert_eq!(args.follow_query(&listed).after_seq, Some(6));
         let mut out = Vec::new();
-        let follow = |query: &Query| {
-            asked = query.after_seq;
-            let events = [
-                Event::Receipt(Box::new(allowed())),
-                Event::Receipt(Box::new(refusal())),
-                Event::Missed { missed: 3 },
-            ];
-            Ok(events.map(Ok))
-        };
-        run(&args, &mut out, |_| Ok(vec![open, refusal()]), follow).unwrap();
-        assert_eq!(asked, Some(6));
+        let mut printer = Printer::new(&mut out, true);
+        printer.list(&listed).unwrap();
+        for event in [
+            Event::Receipt(Box::new(allowed())),
+            Event::Receipt(Box::new(refusal())),
+            Event::Missed { missed: 3 },
+        ] {
+            printer.event(&event).unwrap();
+        }
+        drop(printer);
         let text = String::from_utf8(out).unwrap();
         let seqs: Vec<_> = text
             .lines()
@@ -459,7 +456,7 @@ pub(super) mod tests {
         let parse = |text: &str| Line::try_parse_from(text.split(' ')).map(|line| line.logs);
         let args = parse("logs -f --agent a --denied --host API.x.com --since 1h -n 5 --json").unwrap();
         let query = args.query();
-        assert!(args.follow && args.json && query.denied);
+        assert!(args.follow && query.denied);
         assert_eq!(
             (query.agent.as_deref(), query.host.as_deref(), query.limit),
             (Some("a"), Some("api.x.com"), Some(5))
