@@ -13,7 +13,7 @@ use crate::setup::bpf_toolchain::{TARGET, ensure_toolchain};
 const OBJECT: &str = "target/bpf/enforcer.bpf.o";
 
 /// Builds the object for the workspace at `root`, with the toolchain installed first if need be.
-pub fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let toolchain = ensure_toolchain(root)?;
     anstream::println!("eBPF toolchain: {toolchain}");
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bpf::run;
 
-pub const TARGET: &str = "bpfel-unknown-none";
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 const LINKER_VERSION: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -20,7 +20,7 @@ const DEBIAN_LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 
 /// What builds the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     compiler: Compiler,
     linker: PathBuf,
 }
@@ -35,7 +35,7 @@ enum Compiler {
 
 impl Toolchain {
     /// A cargo command for the `enforcer-ebpf` workspace below `root`, without its subcommand.
-    pub fn cargo(&self, root: &Path) -> Result<Command> {
+    pub(crate) fn cargo(&self, root: &Path) -> Result<Command> {
         let mut cargo = match self.compiler {
             Compiler::Debian => {
                 let mut cargo = Command::new(DEBIAN_CARGO);
@@ -79,7 +79,7 @@ impl fmt::Display for Toolchain {
 }
 
 /// Finds the toolchain, or installs it (Debian and its derivatives, as root).
-pub fn ensure_toolchain(root: &Path) -> Result<Toolchain> {
+pub(crate) fn ensure_toolchain(root: &Path) -> Result<Toolchain> {
     let compiler = match find_compiler() {
         Some(compiler) => compiler,
         None => {
