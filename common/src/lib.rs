@@ -177,7 +177,25 @@ mod user {
 
 #[cfg(test)]
 mod tests {
-    use core::mem::size_of;
+    use core::mem::{offset_of, size_of};
+
+    use super::{ConnectRecord, RefusalEvent};
+
+    /// The programs in the kernel and readers in userspace of another version go by these.
+    #[test]
+    fn fields_stay_where_they_are() {
+        assert_eq!(offset_of!(ConnectRecord, at_ns), 16);
+        assert_eq!(offset_of!(ConnectRecord, addr_be), 24);
+        assert_eq!(offset_of!(ConnectRecord, port_be), 40);
+        assert_eq!(offset_of!(ConnectRecord, family), 42);
+        assert_eq!(offset_of!(ConnectRecord, pid), 44);
+        assert_eq!(offset_of!(ConnectRecord, comm), 56);
+        assert_eq!(offset_of!(RefusalEvent, addr_be), 16);
+        assert_eq!(offset_of!(RefusalEvent, port_be), 32);
+        assert_eq!(offset_of!(RefusalEvent, reason), 38);
+        assert_eq!(offset_of!(RefusalEvent, pid), 48);
+        assert_eq!(offset_of!(RefusalEvent, comm), 56);
+    }
 
     #[test]
     fn shared_types_have_no_padding() {

@@ -110,7 +110,12 @@ fn record(agent: &Agent, to: &Destination) -> ConnectRecord {
 
 /// The answer of a connect, sendmsg or bind hook.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &SockAddrContext, family: Family, hook: u16, decision: Result<Way, Denial>) -> i32 {
+pub(crate) fn verdict(
+    ctx: &SockAddrContext,
+    family: Family,
+    hook: u16,
+    decision: Result<Way, Denial>,
+) -> i32 {
     match decision {
         Ok(Way::AsAsked) => {
             count(hook, counter::PASSED);

@@ -58,8 +58,15 @@ fn verdict(ctx: &SkBuffContext, hook: u16, decision: Result<(), Denial>) -> i32 
         count(hook, counter::PASSED);
         return 1;
     };
-    let mut attempt =
-        Attempt { hook, cgroup_id: agent_id(ctx), addr_be: [0; 4], port: 0, family: 0, sock_type: 0, protocol: 0 };
+    let mut attempt = Attempt {
+        hook,
+        cgroup_id: agent_id(ctx),
+        addr_be: [0; 4],
+        port: 0,
+        family: 0,
+        sock_type: 0,
+        protocol: 0,
+    };
     if let Some(packet) = Packet::read(ctx) {
         let (family, addr_be) = packet.to.plain();
         attempt.addr_be = addr_be;

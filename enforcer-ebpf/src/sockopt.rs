@@ -70,7 +70,9 @@ fn steers(level: i32, name: i32) -> bool {
         SOL_IP => matches!(name, 3 | 4 | 19 | 32 | 35 | 39 | 41 | 50) || JOIN.contains(&name),
         // IPV6_2292PKTOPTIONS, IPV6_MULTICAST_IF, IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST, IPV6_FLOWLABEL_MGR (carries routing
         // headers), IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS, IPV6_TRANSPARENT, IPV6_UNICAST_IF
-        SOL_IPV6 => matches!(name, 6 | 17 | 20 | 27 | 32 | 54 | 55 | 57 | 59 | 75 | 76) || JOIN.contains(&name),
+        SOL_IPV6 => {
+            matches!(name, 6 | 17 | 20 | 27 | 32 | 54 | 55 | 57 | 59 | 75 | 76) || JOIN.contains(&name)
+        }
         // TCP_REPAIR
         SOL_TCP => name == 19,
         _ => false,

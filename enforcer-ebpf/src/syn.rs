@@ -45,7 +45,9 @@ fn try_syn(ctx: &SockOpsContext) -> Result<(), i64> {
             option[2..4].copy_from_slice(&COOKIE_OPTION_MAGIC.to_be_bytes());
             option[4..].copy_from_slice(&cookie(ctx).to_be_bytes());
             // SAFETY: the context of this program, and a buffer of that length.
-            done(unsafe { bpf_store_hdr_opt(ctx.ops, option.as_ptr().cast(), u32::from(COOKIE_OPTION_LEN), 0) })
+            done(unsafe {
+                bpf_store_hdr_opt(ctx.ops, option.as_ptr().cast(), u32::from(COOKIE_OPTION_LEN), 0)
+            })
         }
         _ => Ok(()),
     }

@@ -4,9 +4,11 @@ use std::path::Path;
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(bpf_object)");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let object = root.join("target/bpf/enforcer.bpf.o");
+    let folder = root.join("target/bpf");
+    let object = folder.join("enforcer.bpf.o");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={}", object.display());
+    // The folder: an object that comes back from a cache may be older than the build without one.
+    println!("cargo::rerun-if-changed={}", folder.display());
     if object.is_file() {
         println!("cargo::rustc-cfg=bpf_object");
         println!("cargo::rustc-env=ENFORCER_BPF_OBJECT={}", object.display());

@@ -128,6 +128,29 @@ fn unmanage_leaves_nothing_and_may_be_repeated() {
 }
 
 #[test]
+fn a_host_without_bpffs_gets_one() {
+    let stage = Stage::new();
+    let pins = std::path::Path::new("/sys/fs/bpf/enforcer-kernel-test");
+    let layout = Layout { pins: pins.to_owned(), ..stage.layout() };
+    // In a mount namespace of its own thread: the host's mounts stay as they are.
+    std::thread::spawn(move || {
+        use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+        // SAFETY: no other thread shares what this thread leaves, and it ends with the test.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        // Not mounted at all is as good.
+        while unmount("/sys/fs/bpf", UnmountFlags::DETACH).is_ok() {}
+        let kernel = Kernel::start(&layout).unwrap();
+        kernel.verify().unwrap();
+        assert!(layout.pins.join("link_egress").exists());
+        Kernel::unmanage(&layout).unwrap();
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
 fn a_start_that_cannot_stand_says_why() {
     let stage = Stage::new();
     let layout = stage.layout();

@@ -228,7 +228,6 @@ s.setsockopt(SOL_SOCKET, SO_RCVBUF, struct.pack('i', 50000) + bytes(9000)); prin
 ";
     assert_eq!(agent.run(program), "[]\n[]\n100000");
     assert_eq!(stage.reasons(&agent), ["setsockopt socket_option"; 22]);
-    // An option that is denied by number must be one that would work: SO_BINDTODEVICE outside.
 }
 
 /// Source routes in a control message pass every hook but the last.

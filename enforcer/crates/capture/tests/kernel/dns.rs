@@ -1,7 +1,7 @@
 //! Port 53 of any server is the resolver, and its answers come from the server that was asked. Other datagrams go nowhere.
 use std::net::UdpSocket;
 
-use crate::stage::{Agent, Stage};
+use crate::stage::{Agent, Stage, impatient};
 
 /// Answers `questions` datagrams on each of the resolver's sockets with the question.
 fn resolver(agent: &Agent) -> Vec<UdpSocket> {
@@ -11,6 +11,7 @@ fn resolver(agent: &Agent) -> Vec<UdpSocket> {
 }
 
 fn answer(socket: &UdpSocket, questions: usize) {
+    impatient(socket);
     for _ in 0..questions {
         let mut question = [0; 512];
         let (len, from) = socket.recv_from(&mut question).unwrap();
@@ -65,6 +66,7 @@ fn a_question_by_tcp_goes_to_the_resolver() {
     let stage = Stage::new();
     let agent = stage.agent("a");
     let listener = agent.netns.enter(|| std::net::TcpListener::bind("127.0.0.1:53").unwrap());
+    impatient(&listener);
     let program = "
 for host in '192.0.2.53', '127.0.0.53', '0.0.0.0':
     s = socket(AF_INET, SOCK_STREAM); s.connect((host, 53)); print(s.getpeername())

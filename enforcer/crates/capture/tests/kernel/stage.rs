@@ -202,7 +202,14 @@ fn listener(address: SocketAddr) -> TcpListener {
     Records::prepare_listener(socket.as_fd()).unwrap();
     rustix::net::bind(&socket, &address).unwrap();
     rustix::net::listen(&socket, 4096).unwrap();
+    impatient(&socket);
     TcpListener::from(socket)
+}
+
+/// Accepting and receiving fail after a while: when an agent fails, its test fails too, and the stage is taken down.
+pub(crate) fn impatient(socket: &impl AsFd) {
+    let timeout = Some(Duration::from_secs(20));
+    rustix::net::sockopt::set_socket_timeout(socket, rustix::net::sockopt::Timeout::Recv, timeout).unwrap();
 }
 
 fn netns_cookie(socket: &impl AsFd) -> u64 {
@@ -252,7 +259,8 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("enforcer-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("enforcer-kernel-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let root = cgroup2().join(name);
         fs::create_dir(&root).unwrap();
         Cgroups { root }
@@ -315,7 +323,7 @@ struct Bpffs {
 
 impl Bpffs {
     fn new() -> Self {
-        let mount = tempfile::tempdir().unwrap();
+        let mount = tempfile::Builder::new().prefix("enforcer-kernel-test-").tempdir().unwrap();
         rustix::mount::mount("bpf", mount.path(), "bpf", rustix::mount::MountFlags::empty(), c"mode=0700")
             .unwrap();
         Bpffs { mount }
