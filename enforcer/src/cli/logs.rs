@@ -454,7 +454,7 @@ pub(super) mod tests {
     #[test]
     fn the_command_line_becomes_a_query() {
         let parse = |text: &str| Line::try_parse_from(text.split(' ')).map(|line| line.logs);
-        let args = parse("logs -f --agent a --denied --host API.x.com --since 1h -n 5 --json").unwrap();
+        let args = parse("logs -f --agent a --denied --host API.x.com --since 1h -n 5").unwrap();
         let query = args.query();
         assert!(args.follow && query.denied);
         assert_eq!(
