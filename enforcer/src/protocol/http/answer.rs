@@ -129,7 +129,7 @@ pub trait Scrubbed: Body<Data = Bytes, Error: Into<BoxError>> + Unpin {
 
 impl Scrubbed for ScrubbedBody<Incoming> {
     fn count(&self) -> u32 {
-        self.scrubbed()
+        self.scrubbed().load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
