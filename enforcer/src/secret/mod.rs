@@ -122,7 +122,7 @@ impl Secrets {
         let (reply, answer) = oneshot::channel();
         let all = async {
             let seat = self.room.clone().acquire_owned().await.map_err(|_closed| gone())?;
-            let run = Box::new(move |vault: &mut Vault, cache: &Mutex<Cache>| {
+            let run: Work = Box::new(move |vault: &mut Vault, cache: &Mutex<Cache>| {
                 // An asker that has given up gets nothing; the value in the reply is zeroed on drop.
                 drop(reply.send(work(vault, cache)));
             });
@@ -138,8 +138,10 @@ impl Secrets {
     }
 }
 
+type Work = Box<dyn FnOnce(&mut Vault, &Mutex<Cache>) + Send>;
+
 struct Job {
-    run: Box<dyn FnOnce(&mut Vault, &Mutex<Cache>) + Send>,
+    run: Work,
     /// Given back once the job is done or dropped.
     _seat: OwnedSemaphorePermit,
 }

@@ -7,8 +7,8 @@ pub enum VaultError {
     #[error("no secret is called `{0}`")]
     NotFound(String),
     /// The secret exists, but not for that endpoint.
-    #[error("secret `{secret}` may not be sent to {scheme}://{host}:{port}; it is bound to {allowed}")]
-    NotBound { secret: String, scheme: String, host: String, port: u16, allowed: String },
+    #[error("secret `{secret}` may not be sent to {endpoint}; it is bound to {allowed}")]
+    NotBound { secret: String, endpoint: String, allowed: String },
     /// The caller asked for something the vault does not do: a bad name, host or value.
     #[error("{0}")]
     Invalid(String),

@@ -43,6 +43,14 @@ pub struct Use<'a> {
     pub port: u16,
 }
 
+impl Use<'_> {
+    fn endpoint(&self) -> String {
+        let Use { scheme, host, port, .. } = self;
+        let bare_v6 = host.contains(':') && !host.starts_with('[');
+        if bare_v6 { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
+    }
+}
+
 type Unsealed = (Entry, Zeroizing<Vec<u8>>);
 
 /// An open vault. Holds the file exclusively.
@@ -159,9 +167,7 @@ impl Vault {
         if !entry.hosts.iter().any(|b| b.covers(usage.scheme, usage.host, usage.port)) {
             return Err(VaultError::NotBound {
                 secret: entry.name,
-                scheme: usage.scheme.to_owned(),
-                host: usage.host.to_owned(),
-                port: usage.port,
+                endpoint: usage.endpoint(),
                 allowed: entry.hosts.iter().map(Binding::to_string).collect::<Vec<_>>().join(", "),
             });
         }

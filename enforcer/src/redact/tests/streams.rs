@@ -16,26 +16,28 @@ fn document() -> String {
 
 #[test]
 fn a_split_at_any_offset_changes_nothing() {
-    let text = document();
-    let (whole, cut) = pass(&[], Frames::of([&text]), &CANARIES).unwrap();
+    let (text, needles) = (document(), needles(&CANARIES));
+    let (whole, cut) = pass_by(&needles, &[], Frames::of([&text])).unwrap();
     for at in 0..=text.len() {
-        let (out, count) = pass(&[], Frames::of([&text[..at], &text[at..]]), &CANARIES).unwrap();
+        let (out, count) =
+            pass_by(&needles, &[], Frames::of(<[_; 2]>::from(text.as_bytes().split_at(at)))).unwrap();
         assert!(out == whole && count == cut, "split at {at}: {count} of {cut}");
     }
     for size in 1..80 {
-        let (out, count) = pass(&[], Frames::of(text.as_bytes().chunks(size)), &CANARIES).unwrap();
+        let (out, count) = pass_by(&needles, &[], Frames::of(text.as_bytes().chunks(size))).unwrap();
         assert!(out == whole && count == cut, "chunks of {size}: {count} of {cut}");
     }
 }
 
 #[test]
 fn a_split_at_any_offset_of_a_coded_body_changes_nothing() {
-    let text = &document()[..600];
-    let (whole, _) = pass(&[], Frames::of([text]), &CANARIES).unwrap();
-    let coded = gzip(text.as_bytes());
+    let needles = needles(&CANARIES);
+    let text = &document().into_bytes()[..600];
+    let (whole, _) = pass_by(&needles, &[], Frames::of([text])).unwrap();
+    let coded = gzip(text);
     for at in 0..=coded.len() {
         let body = Frames::of([&coded[..at], &coded[at..]]);
-        let (out, _) = pass(&[("content-encoding", "gzip")], body, &CANARIES).unwrap();
+        let (out, _) = pass_by(&needles, &[("content-encoding", "gzip")], body).unwrap();
         assert!(out == whole, "split at {at}");
     }
 }
