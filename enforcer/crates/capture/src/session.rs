@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
-use crate::identity::write_whole;
+use crate::identity::{Durability, write_whole};
 use crate::message::Session;
 
 /// One file in `run_dir/sessions`.
@@ -78,7 +78,7 @@ impl Record {
         let path = paths.record(&self.session.id);
         serde_json::to_vec_pretty(self)
             .map_err(io::Error::from)
-            .and_then(|bytes| write_whole(&path, &bytes))
+            .and_then(|bytes| write_whole(&path, Durability::UntilReboot, &bytes))
             .doing(|| format!("write {}", path.display()))
     }
 }

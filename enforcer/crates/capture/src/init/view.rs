@@ -11,17 +11,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 
 use super::Spec;
+use crate::Error;
 use crate::cgroup::mounts;
 use crate::error::Doing;
 use crate::session::Paths;
 use crate::sys::process as sys;
-use crate::Error;
 
 /// Daemons outside of all cgroups act on what is put here or on who speaks to them here.
 const DEPUTIES: [&str; 10] = [
@@ -92,9 +90,8 @@ impl Tree {
     }
 
     fn take_recursive(path: &Path) -> Result<Self, Error> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let fd = rustix::mount::open_tree(CWD, path, flags)
             .doing(|| format!("take {} into the agent's view", path.display()))?;
         Ok(Tree(fd, path.to_owned()))

@@ -110,6 +110,7 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
                 exit_code: error.exit_code(),
             };
             tell(channel, &refused, &[]);
+            channel.discard();
             return;
         }
     };
@@ -161,6 +162,10 @@ struct Asked {
 }
 
 fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
+    channel
+        .set_receive_timeout(Some(REQUEST))
+        .and_then(|()| channel.stream().set_write_timeout(Some(REQUEST)))
+        .doing(|| "set a timeout".into())?;
     if keeper.stopping() {
         return Err(Error::refused("the daemon is stopping", "start it again, then run the agent"));
     }
@@ -173,10 +178,6 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             exit_code: 125,
         });
     }
-    channel
-        .set_receive_timeout(Some(REQUEST))
-        .and_then(|()| channel.stream().set_write_timeout(Some(REQUEST)))
-        .doing(|| "set a timeout".into())?;
     let received = channel
         .receive::<FromCaller>()
         .doing(|| "read what to launch".into())?
@@ -209,7 +210,9 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             identity::own(&settings.state_dir, &settings.agent_ids, &launch.agent)?
         }
     };
-    if identity.uid == settings.worker_id || (launch.user.is_some() && settings.agent_ids.contains(&identity.uid)) {
+    if identity.uid == settings.worker_id
+        || (launch.user.is_some() && settings.agent_ids.contains(&identity.uid))
+    {
         return Err(Error::refused(
             format!("`{}` has an id that is kept for the daemon and its agents", identity.name),
             "correct `ids` in the configuration, or run the agent as another user",
@@ -319,8 +322,7 @@ fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) ->
     let dir = keeper.paths.trust().join(id);
     let doing = || format!("make the session's files in {}", dir.display());
     let shown_at = keeper.paths.trust();
-    let trust =
-        trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
+    let trust = trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
     let mut binds = trust.binds.clone();
     binds.extend(etc::build(&dir, &asked.identity).doing(doing)?);
     let guide_file = dir.join("guide.md");

@@ -13,7 +13,8 @@ fn openssl(arguments: &[&str]) -> String {
 /// A root of our own with a subject, as PEM.
 fn root(dir: &Path, subject: &str, utf8: bool) -> String {
     let (key, file) = (dir.join("key.pem"), dir.join("made.pem"));
-    let mut arguments = vec!["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let mut arguments =
+        vec!["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     arguments.extend(["-days", "2", "-subj", subject, "-multivalue-rdn"]);
     if utf8 {
         arguments.push("-utf8");
@@ -83,7 +84,10 @@ fn the_directory_makes_openssl_and_java_trust_us() {
     assert!(made.join("certs/ca-certificates.crt").is_file());
     assert!(fs::read_to_string(made.join("bundle.pem")).unwrap().matches("BEGIN").count() > 50);
     assert_eq!(fs::read_to_string(made.join("ca.pem")).unwrap().matches("BEGIN").count(), 2);
-    assert_eq!(fs::read_to_string(made.join("wgetrc")).unwrap(), "timeout=7\nca_certificate=/shown/bundle.pem\n");
+    assert_eq!(
+        fs::read_to_string(made.join("wgetrc")).unwrap(),
+        "timeout=7\nca_certificate=/shown/bundle.pem\n"
+    );
     assert!(trust.binds.contains(&Bind { from: made.join("certs"), to: "/etc/ssl/certs".into() }));
     for name in BUNDLE_VARIABLES {
         assert!(trust.environment.contains(&(name.into(), "/shown/bundle.pem".into())), "{name}");

@@ -129,12 +129,10 @@ impl Person {
         rustix::pty::grantpt(&master).unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        rustix::termios::tcsetwinsize(&master, rustix::termios::Winsize {
-            ws_row: 33,
-            ws_col: 99,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        })
+        rustix::termios::tcsetwinsize(
+            &master,
+            rustix::termios::Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 },
+        )
         .unwrap();
         rustix::io::ioctl_fionbio(&master, true).unwrap();
         let run = world.command("bot", None, &["/bin/sh", "-c", script]);

@@ -26,8 +26,7 @@ impl World {
     pub(crate) fn in_run_dir(place: impl FnOnce(&str) -> PathBuf) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(rustix::process::geteuid().is_root(), "these tests make namespaces and need root");
-        let name =
-            format!("enforcer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let name = format!("enforcer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
         let run_dir = place(&name);
         let notices = UnixDatagram::bind(dir.path().join("notify")).unwrap();
@@ -75,11 +74,7 @@ impl World {
     }
 
     pub(crate) fn spawn_keeper(&mut self) {
-        let log = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.dir.path().join("log"))
-            .unwrap();
+        let log = fs::OpenOptions::new().append(true).create(true).open(self.dir.path().join("log")).unwrap();
         let child = Command::new(ROLES)
             .arg("keeper")
             .arg(self.dir.path())
@@ -100,9 +95,10 @@ impl World {
     pub(crate) fn await_notice(&self, wanted: &str) {
         let mut buffer = [0u8; 4096];
         loop {
-            let n = self.notices.recv(&mut buffer).unwrap_or_else(|error| {
-                panic!("no {wanted}: {error}\n{}", self.file("log"))
-            });
+            let n = self
+                .notices
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("no {wanted}: {error}\n{}", self.file("log")));
             if String::from_utf8_lossy(&buffer[..n]).contains(wanted) {
                 return;
             }
