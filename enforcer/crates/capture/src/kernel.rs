@@ -18,40 +18,20 @@ pub enum KernelError {
     Other { message: String, hint: String },
 }
 
-pub struct Kernel {
-    _p: (),
-}
+pub struct Kernel { _p: () }
 impl Kernel {
     /// Adopts the pinned maps and links of an earlier run (programs are swapped atomically) or loads, attaches and pins anew.
     /// The managed root must exist.
-    pub fn start(layout: &Layout) -> Result<Self, KernelError> {
-        let _ = layout;
-        todo!()
-    }
+    pub fn start(layout: &Layout) -> Result<Self, KernelError> { let _ = layout; todo!() }
     /// Everything is still attached to this very managed root. Asked before each launch.
-    pub fn verify(&self) -> Result<(), KernelError> {
-        todo!()
-    }
+    pub fn verify(&self) -> Result<(), KernelError> { todo!() }
     /// From now on this cgroup is an agent and may connect from this network namespace.
-    pub fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
-        let _ = (cgroup_id, netns_cookie, private_netns);
-        todo!()
-    }
+    pub fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> { let _ = (cgroup_id, netns_cookie, private_netns); todo!() }
     /// The cgroup is no agent any more: everything is denied.
-    pub fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
-        let _ = cgroup_id;
-        todo!()
-    }
+    pub fn release(&self, cgroup_id: u64) -> Result<(), KernelError> { let _ = cgroup_id; todo!() }
     /// Map descriptors for the worker.
-    pub fn records(&self) -> std::io::Result<OwnedFd> {
-        todo!()
-    }
-    pub fn events(&self) -> std::io::Result<OwnedFd> {
-        todo!()
-    }
+    pub fn records(&self) -> std::io::Result<OwnedFd> { todo!() }
+    pub fn events(&self) -> std::io::Result<OwnedFd> { todo!() }
     /// `enforcer unmanage`: the only way the pins go away.
-    pub fn unmanage(layout: &Layout) -> Result<(), KernelError> {
-        let _ = layout;
-        todo!()
-    }
+    pub fn unmanage(layout: &Layout) -> Result<(), KernelError> { let _ = layout; todo!() }
 }

@@ -42,10 +42,7 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
         .doing(|| "make the mounts private".into())?;
     let run = fs::canonicalize(&spec.run_dir).doing(|| format!("look at {}", spec.run_dir.display()))?;
     // Pins of other sessions would keep their namespaces alive as long as this agent.
-    match rustix::mount::unmount(&Paths { run_dir: run.clone() }.pins(), UnmountFlags::DETACH) {
-        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-        Err(error) => return Err(error).doing(|| "let go of other sessions' namespaces".into()),
-    }
+    detach(&Paths { run_dir: run.clone() }.pins())?;
 
     // Taken before their place is hidden.
     let trust = Tree::take(&spec.trust)?;
@@ -113,6 +110,7 @@ fn own_sysfs() -> Result<(), Error> {
     let cgroups = Path::new("/sys/fs/cgroup");
     let kept = if cgroups.is_dir() { Some(Tree::take_recursive(cgroups)?) } else { None };
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    detach(Path::new("/sys"))?;
     rustix::mount::mount("sysfs", "/sys", "sysfs", flags, None)
         .doing(|| "mount the session's own /sys".into())?;
     match kept {
@@ -148,6 +146,7 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
         places.push("/var/run".into());
     }
     for place in places {
+        detach(&place)?;
         rustix::mount::mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=0755,size=16m"))
             .doing(|| format!("give the agent its own {}", place.display()))?;
     }
@@ -158,6 +157,15 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
         .doing(|| format!("make {}", mine.display()))?;
     make_dirs(Path::new("/run/lock"))?;
     fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777)).doing(|| "make /run/lock".into())
+}
+
+/// Lets go of a mount with all that is mounted below it, rather than leaving it underneath another one.
+fn detach(path: &Path) -> Result<(), Error> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // Not a mount of its own.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+        Err(error) => Err(error).doing(|| format!("let go of {}", path.display())),
+    }
 }
 
 fn hide(path: &Path) -> Result<(), Error> {
