@@ -80,11 +80,11 @@ pub struct RefusalEvent {
     pub hook: u16,
     /// One of [`reason`].
     pub reason: u16,
-    /// Socket type (SOCK_*).
+    /// Socket type (SOCK_*); the option's level for [`hook::SETSOCKOPT`]; zero for packets.
     pub sock_type: u32,
-    /// IP protocol.
+    /// IP protocol; the option's name for [`hook::SETSOCKOPT`].
     pub protocol: u32,
-    /// Process (tgid).
+    /// Process (tgid); zero for packets, which are sent on behalf of nobody.
     pub pid: u32,
     /// Its user.
     pub uid: u32,
@@ -132,13 +132,40 @@ pub mod reason {
     pub const FOREIGN_SOCKET: u16 = 10;
 }
 
+/// Slots of the per-CPU counters: `hook * WIDTH + what`, a `u64` each.
+pub mod counter {
+    /// Slots per hook.
+    pub const WIDTH: u32 = 4;
+    /// Let through as asked.
+    pub const PASSED: u32 = 0;
+    /// Let through to one of our listeners.
+    pub const REDIRECTED: u32 = 1;
+    /// Refused.
+    pub const REFUSED: u32 = 2;
+    /// Refused, but the event found no room in the ring buffer.
+    pub const LOST_EVENT: u32 = 3;
+    /// Slots in all: sixteen hooks.
+    pub const SLOTS: u32 = 16 * WIDTH;
+}
+
 /// Names of the maps in the object and of their pins.
 pub mod map {
+    /// Hash: cgroup id of an agent → [`AgentEntry`](crate::AgentEntry).
     pub const AGENTS: &str = "AGENTS";
+    /// LRU hash: socket cookie → [`ConnectRecord`](crate::ConnectRecord).
     pub const RECORDS: &str = "RECORDS";
+    /// Ring buffer of [`RefusalEvent`](crate::RefusalEvent).
     pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU array of `u64`, see [`counter`](crate::counter).
     pub const COUNTERS: &str = "COUNTERS";
+    /// Socket storage: cgroup id of the agent that made the socket.
+    pub const OWNERS: &str = "OWNERS";
+    /// Socket storage: the peers that the agent asked for.
+    pub const PEERS: &str = "PEERS";
 }
+
+/// Name of the global that holds the cgroup level of the agents: one below the managed root.
+pub const AGENT_LEVEL_GLOBAL: &str = "AGENT_LEVEL";
 
 #[cfg(feature = "user")]
 mod user {
@@ -150,7 +177,25 @@ mod user {
 
 #[cfg(test)]
 mod tests {
-    use core::mem::size_of;
+    use core::mem::{offset_of, size_of};
+
+    use super::{ConnectRecord, RefusalEvent};
+
+    /// The programs in the kernel and readers in userspace of another version go by these.
+    #[test]
+    fn fields_stay_where_they_are() {
+        assert_eq!(offset_of!(ConnectRecord, at_ns), 16);
+        assert_eq!(offset_of!(ConnectRecord, addr_be), 24);
+        assert_eq!(offset_of!(ConnectRecord, port_be), 40);
+        assert_eq!(offset_of!(ConnectRecord, family), 42);
+        assert_eq!(offset_of!(ConnectRecord, pid), 44);
+        assert_eq!(offset_of!(ConnectRecord, comm), 56);
+        assert_eq!(offset_of!(RefusalEvent, addr_be), 16);
+        assert_eq!(offset_of!(RefusalEvent, port_be), 32);
+        assert_eq!(offset_of!(RefusalEvent, reason), 38);
+        assert_eq!(offset_of!(RefusalEvent, pid), 48);
+        assert_eq!(offset_of!(RefusalEvent, comm), 56);
+    }
 
     #[test]
     fn shared_types_have_no_padding() {

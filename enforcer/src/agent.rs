@@ -36,6 +36,15 @@ pub struct Agent {
     pub uid: u32,
 }
 
+/// The process behind one connection, as the kernel wrote it down when it called `connect`.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub agent: Arc<Agent>,
+    pub pid: u32,
+    pub uid: u32,
+    pub comm: Arc<str>,
+}
+
 /// The sessions in force, by cgroup id.
 #[derive(Debug, Default)]
 pub struct Agents {
@@ -53,6 +62,11 @@ impl Agents {
         let mut agents = self.write();
         let cgroup = agents.values().find(|a| &*a.session.0 == session)?.cgroup;
         agents.remove(&cgroup)
+    }
+
+    /// The session of a cgroup.
+    pub fn by_cgroup(&self, cgroup: CgroupId) -> Option<Arc<Agent>> {
+        self.by_cgroup.read().unwrap_or_else(|e| e.into_inner()).get(&cgroup).cloned()
     }
 
     /// Every session, in no order.

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod audit;
 pub mod config;
+pub mod policies;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,2 +1,83 @@
-//! .
-fn main() {}
+//! Every chore of the project: `cargo xtask CHORE`.
+//!
+//! Each chore sets up what it needs, says what it does, and on a failure says which command to
+//! repeat. Colour only on a terminal, and never with `NO_COLOR`.
+#![forbid(unsafe_code)]
+
+mod bpf;
+mod ci;
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Every chore of the project",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what is missing: Debian packages, the BPF toolchain, nextest. Safe to repeat
+    Setup,
+    /// Build the programs for the kernel
+    Bpf,
+    /// Set up, build and show the product working, in under a minute once built
+    Demo {
+        /// Only the show; everything is built already
+        #[arg(long, hide = true)]
+        on_stage: bool,
+    },
+    /// Set up, build and run every test, privileged ones included
+    Test {
+        /// Passed to `cargo nextest run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// What is checked before a change is taken, but the tests: format, tidy, lints, documentation
+    Ci,
+    /// Layers, module documentation, crate walls, top-level layout
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match root().and_then(|root| chore(arguments.chore, &root)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore, root: &Path) -> Result<()> {
+    match chore {
+        Chore::Setup => setup::setup(root),
+        Chore::Bpf => bpf::build(root).map(|object| run::done(&format!("built {}", object.display()))),
+        Chore::Demo { on_stage: false } => demo::prepare_and_show(root),
+        Chore::Demo { on_stage: true } => demo::show(),
+        Chore::Test { rest } => test::test(root, &rest),
+        Chore::Ci => ci::ci(root),
+        Chore::Tidy => tidy::tidy(root),
+    }
+}
+
+/// The checkout, wherever the chore was called from.
+fn root() -> Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).context("xtask has a parent directory")
+}

@@ -1,87 +1,52 @@
 //! Receipts: an append-only, hash-chained log is the truth; SQLite indexes it behind.
 //!
-//! No receipt, no credential: `AuditLog::begin` returns once the intent is as durable as asked.
-// SKELETON: signatures are the contract.
+//! No receipt, no credential: [`AuditLog::begin`] returns once the intent is as durable as asked, and
+//! the [`RecordGuard`] it returns writes exactly one outcome, also when the request is cancelled.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `record` | what a receipt says: [`Intent`], [`Outcome`], [`Receipt`] |
+//! | `entry`, `chain` | one line of the log; the hash chain through the lines |
+//! | `head` | signed heads, which make a cut tail provable |
+//! | `segment` | segment files: names, reading lines |
+//! | `appender` | bytes onto the disk, whole or not at all |
+//! | `writer` | the one thread that writes: group commit, heads, rotation |
+//! | `recover` | what start-up finds and mends |
+//! | `fold` | floods of equal refusals become counts |
+//! | `log`, `guard`, `follow` | the handles the rest of the daemon holds |
+//! | `shared` | what handles and threads have in common |
+//! | `index`, `query` | the SQLite index behind the log, and what may be asked of it |
+//! | `verify`, `export` | offline checks; JSON lines and CSV |
+//! | `clock`, `text` | times; text made safe to show |
+//!
+//! Left out: who may read receipts (`control`), how they look on a terminal (`cli`).
 
-use std::path::Path;
-use std::sync::Arc;
+mod appender;
+mod chain;
+pub mod clock;
+mod entry;
+pub mod export;
+mod fold;
+mod follow;
+mod guard;
+pub mod head;
+mod index;
+mod log;
+mod query;
+mod record;
+mod recover;
+mod segment;
+mod shared;
+pub mod text;
+pub mod verify;
+mod writer;
 
-use enforcer_policy::Durability;
-use serde::{Deserialize, Serialize};
+#[cfg(test)]
+mod tests;
 
-/// `r_` and 10 characters; in every refusal, receipt and log line of one request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RequestId(pub Arc<str>);
-impl RequestId { pub fn random() -> Self { todo!() } }
-impl std::fmt::Display for RequestId { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(&self.0) } }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict { Allow, Deny }
-
-/// What is known when the decision is made. Unknown parts are `None`, never made up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Intent {
-    pub id: RequestId,
-    pub agent: String,
-    pub session: String,
-    pub cgroup: u64,
-    pub pid: u32,
-    pub uid: u32,
-    pub comm: String,
-    /// `https`, `http`, `dns`, `connect` (refused in the kernel or before a request was read)
-    pub protocol: String,
-    pub method: Option<String>,
-    pub host: Option<String>,
-    pub port: Option<u16>,
-    pub path: Option<String>,
-    pub template: Option<String>,
-    /// names of the query keys, never values
-    pub query_keys: Vec<String>,
-    pub verdict: Verdict,
-    /// the rule that decided
-    pub rule: Option<String>,
-    /// stable code: `allowed`, `no_rule`, `deny_rule`, `rate_limited`, `bad_request`, …
-    pub reason: String,
-    pub policy: Option<String>,
-    /// `github@3`
-    pub credential: Option<String>,
-}
-
-/// What became of it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
-    /// `done`, `refused`, `cancelled`, `upstream_failed`, `unknown`
-    pub end: String,
-    pub status: Option<u16>,
-    pub upstream: Option<String>,
-    pub request_bytes: u64,
-    pub response_bytes: u64,
-    pub scrubbed: u32,
-    pub first_byte_us: Option<u64>,
-    pub total_us: u64,
-    /// one plain sentence for a failure
-    pub error: Option<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError { #[error("the receipt log cannot be written: {0}")] Unwritable(String) }
-
-/// Narrow, cheap handle.
-#[derive(Clone)]
-pub struct AuditLog { _p: Arc<()> }
-impl AuditLog {
-    /// Opens the newest segment under `dir`, verifies its tail, marks open intents `unknown`, starts writer and indexer threads.
-    pub fn open(dir: &Path) -> Result<Self, AuditError> { let _ = dir; todo!() }
-    /// Writes the intent of an allowed request; returns when it is as durable as asked (group-committed).
-    pub async fn begin(&self, intent: Intent, durability: Durability) -> Result<RecordGuard, AuditError> { let _ = (intent, durability); todo!() }
-    /// Writes intent and outcome of a refusal as one entry.
-    pub async fn refused(&self, intent: Intent, outcome: Outcome) -> Result<(), AuditError> { let _ = (intent, outcome); todo!() }
-}
-
-/// Exactly one outcome per intent: dropped without `finish`, it writes `cancelled`.
-pub struct RecordGuard { _p: () }
-impl RecordGuard {
-    pub fn id(&self) -> &RequestId { todo!() }
-    pub fn finish(self, outcome: Outcome) { let _ = outcome; todo!() }
-}
+pub use follow::{Event, Follow};
+pub use guard::RecordGuard;
+pub use head::{Head, PublicKey};
+pub use log::{AuditError, AuditLog, Options, Stats};
+pub use query::Query;
+pub use record::{Intent, Outcome, Receipt, RequestId, Verdict};

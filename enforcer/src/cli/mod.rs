@@ -1,1 +1,201 @@
-//! Skeleton.
+//! The command line: arguments, the daemon's answers for people or as JSON, exit codes.
+//!
+//! A client of `control` with no power of its own; only `daemon`, `worker` and `unmanage` do work
+//! themselves. Standard output is for the answer, standard error for everything else.
+
+mod agents;
+mod ca;
+mod daemon;
+mod failure;
+mod logs;
+mod output;
+mod policy;
+mod receipts;
+mod recorded;
+mod run;
+mod secret;
+mod status;
+#[cfg(test)]
+mod tests;
+mod unmanage;
+mod version;
+mod why;
+mod zone;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError};
+use crate::control::client::Client;
+
+pub use failure::Failure;
+pub use output::Output;
+
+/// What a command ends with.
+pub type Ended = Result<ExitCode, Failure>;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "enforcer",
+    version,
+    about = "Governs the network of AI agents: credentials, policy per request, receipts",
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Settings file
+    #[arg(long, global = true, value_name = "FILE", env = "ENFORCER_CONFIG", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    /// Control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", env = "ENFORCER_SOCKET", help_heading = "Everywhere")]
+    socket: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Everywhere")]
+    color: Color,
+    /// Print JSON: one document, or one object per line for streams
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a command as an agent
+    Run(run::RunArgs),
+    /// Show what agents do, as it happens or as it happened
+    Logs(logs::LogsArgs),
+    /// Show the recorded decision about one request, and what would allow it
+    Why(why::WhyArgs),
+    /// Show whether the daemon works and what it serves
+    Status,
+    /// List the running sessions
+    Agents,
+    /// Check and explain policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Make the daemon read the policies again
+    Reload,
+    /// Store and list secrets
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
+    /// List, show, verify and export receipts
+    #[command(subcommand)]
+    Receipts(receipts::ReceiptsCommand),
+    /// Our root certificate
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Let go: detach from the kernel and remove what is pinned there
+    Unmanage(unmanage::UnmanageArgs),
+    /// Run the service in the foreground
+    Daemon,
+    /// The unprivileged half of the daemon; started by it
+    #[command(hide = true)]
+    Worker,
+    /// The first process of an agent; started by the daemon
+    #[command(hide = true)]
+    AgentInit,
+    /// Print version and digest of this program
+    Version,
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub struct Context {
+    /// The file named with `--config`; `None`: the default place, which may be empty.
+    pub config: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    pub json: bool,
+}
+
+impl Context {
+    /// The settings, for commands that cannot do without.
+    pub fn settings(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref())
+    }
+
+    /// Speaks to the daemon: the socket named, or the one in the settings. Settings that this user
+    /// may not read are no obstacle, unless they were named.
+    pub fn client(&self) -> Result<Client, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(Client::new(socket.clone()));
+        }
+        let config = match Config::load(self.config.as_deref()) {
+            Ok(config) => config,
+            Err(ConfigError::Read { error, .. })
+                if self.config.is_none() && error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Config::default()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Client::new(config.control_socket()))
+    }
+
+    /// The keeper's socket; beside the control socket when only that one was named.
+    fn launch_socket(&self) -> Result<PathBuf, Failure> {
+        match (&self.config, &self.socket) {
+            (None, Some(socket)) => Ok(socket.with_file_name("launch.sock")),
+            _ => Ok(self.settings()?.launch_socket()),
+        }
+    }
+
+    pub fn config_path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+}
+
+/// The whole program: parse, run, print the error, exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers (0), the rest is wrong usage (2). A closed pipe is no error.
+            return match error.print() {
+                Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+                Err(_closed) => ExitCode::SUCCESS,
+            };
+        }
+    };
+    match cli.color {
+        // Looks at NO_COLOR, CLICOLOR, TERM and at what stdout is.
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let context = Context { config: cli.config, socket: cli.socket, json: cli.json };
+    match dispatch(cli.command, &context, &mut Output::stdout()) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
+    match command {
+        Command::Run(args) => run::run(args, context),
+        Command::Logs(args) => recorded::logs(&args, context, out),
+        Command::Why(args) => why::why(&args, context, out),
+        Command::Status => status::status(context, out),
+        Command::Agents => agents::agents(context, out),
+        Command::Policy(command) => policy::policy(command, context, out),
+        Command::Reload => policy::reload(context, out),
+        Command::Secret(command) => secret::secret(command, context, out),
+        Command::Receipts(command) => recorded::receipts(&command, context, out),
+        Command::Ca(command) => ca::ca(&command, context, out),
+        Command::Unmanage(args) => unmanage::unmanage(&args, context, out),
+        Command::Daemon => daemon::daemon(context),
+        Command::Worker => daemon::worker(),
+        Command::AgentInit => Ok(enforcer_capture::init::main()),
+        Command::Version => version::version(context, out),
+    }
+}

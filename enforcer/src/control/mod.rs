@@ -1,1 +1,40 @@
-//! Skeleton.
+//! How people reach the daemon: HTTP and JSON on a unix socket.
+//!
+//! [`Command`] lists everything that can be asked for and who may. `server` checks each connection's
+//! peer before it reads a byte; `handlers` and `receipts` answer; `client` is the other end, for the
+//! command line and the page. Launching agents is not here: that is the keeper's own socket.
+
+pub mod client;
+mod command;
+mod error;
+mod explain;
+mod handlers;
+mod receipts;
+mod server;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::agent::Agents;
+use crate::audit::AuditLog;
+use crate::policies::Policies;
+use crate::secret::Secrets;
+
+pub use command::{Command, Who};
+pub use error::{ErrorBody, Failure};
+pub use explain::{ExplainError, Explained, explain};
+pub use server::serve;
+
+/// What commands work with, and nothing more.
+#[derive(Clone)]
+pub struct ControlState {
+    pub policies: Policies,
+    pub agents: Arc<Agents>,
+    pub secrets: Secrets,
+    pub audit: AuditLog,
+    /// Our root certificate. Public.
+    pub ca_pem: Arc<str>,
+    pub started: Instant,
+}

@@ -1,48 +1,101 @@
 //! Attaching a credential to a permitted request, as late as can be.
 //!
-//! Strips what the agent sent, swaps placeholders where the rule says, refuses them anywhere else.
-// SKELETON: signatures are the contract. One file per kind; `KINDS` is the registry.
+//! In this order: a placeholder in a place that the rule's credential does not name refuses the
+//! request; what the agent sent as a credential is removed; the secret is fetched for exactly this
+//! endpoint; it is put in once. A new kind is one file in `kind/` and one line in its table.
+//!
+//! Not here: whether the request is allowed (the [`Permit`] says so), hop-by-hop headers, ranges
+//! and codings (the protocol's), and what comes back (`redact`).
+
+mod check;
+mod guard;
+mod kind;
+mod placeholders;
+mod shape;
+mod strip;
+mod target;
 
 use std::sync::Arc;
 
-use enforcer_policy::{AgentPolicy, CredentialSpec};
+use enforcer_policy::AgentPolicy;
+use http::request::Parts;
 
 use crate::gate::Permit;
 use crate::secret::{Fetched, Secrets};
 
-/// The placeholder that stands for a credential of an agent: `enf-NAME-` and 32 hex digits, stable for
-/// (host key, agent, credential), so restarts keep it. Exactly recognisable in any byte stream.
-pub struct Placeholders { _p: () }
-impl Placeholders {
-    pub fn new(key: &[u8; 32]) -> Self { let _ = key; todo!() }
-    pub fn of(&self, agent: &str, credential: &str) -> String { let _ = (agent, credential); todo!() }
-    /// All of one agent: to scan requests for, and for its environment (`env` name → placeholder).
-    pub fn environment(&self, policy: &AgentPolicy) -> Vec<(String, String)> { let _ = policy; todo!() }
-}
+pub use guard::BodyGuard;
+pub use kind::KINDS;
+pub use placeholders::Placeholders;
 
-/// A request head with its credential, and the permit it was made with.
-pub struct Authorized { pub permit: Permit, pub parts: http::request::Parts, /// the values that must not come back
-    pub injected: Vec<Arc<Fetched>> }
+use kind::Wanted;
+
+/// A request head with its credential, and the permit it was made with. From here on the target
+/// and the headers may hold a secret: they are for the wire, not for logs.
+pub struct Authorized {
+    pub permit: Permit,
+    pub parts: Parts,
+    /// the values that must not come back
+    pub injected: Vec<Arc<Fetched>>,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    #[error("the placeholder of credential `{credential}` may not be used in {place}")] Misplaced { credential: String, place: String },
-    #[error("credential `{credential}` must be sent by the agent as its placeholder")] Required { credential: String },
-    #[error("cannot read secret `{name}`")] Secret { name: String, #[source] error: enforcer_vault::VaultError },
-    #[error("credential `{credential}` cannot be put into this request: {why}")] Unfit { credential: String, why: String },
+    /// The same for a placeholder of this agent, of another one, and of nobody.
+    #[error("the placeholder of credential `{credential}` may not be used in {place}")]
+    Misplaced { credential: String, place: String },
+    #[error("credential `{credential}` must be sent by the agent as its placeholder")]
+    Required { credential: String },
+    #[error("cannot read secret `{name}`")]
+    Secret {
+        name: String,
+        #[source]
+        error: enforcer_vault::VaultError,
+    },
+    #[error("credential `{credential}` cannot be put into this request: {why}")]
+    Unfit { credential: String, why: String },
 }
 
-/// Strips every credential-like header (Authorization, Cookie stays, the spec's own header and its `_`/`.` twins, Proxy-*),
-/// checks path, query and header values for placeholders of this agent, fetches the secret, injects it once (sensitive).
-pub async fn authorize(permit: Permit, parts: http::request::Parts, policy: &AgentPolicy, placeholders: &Placeholders, secrets: &Secrets) -> Result<Authorized, CredentialError> {
-    let _ = (permit, parts, policy, placeholders, secrets); todo!()
+/// Makes the head that is sent. A rule without a credential lets the agent's own `Authorization`
+/// pass as it is: it is the agent's to send, and holds no placeholder.
+pub async fn authorize(
+    permit: Permit,
+    mut parts: Parts,
+    policy: &AgentPolicy,
+    placeholders: &Placeholders,
+    secrets: &Secrets,
+) -> Result<Authorized, CredentialError> {
+    let Some(spec) = permit.credential().cloned() else {
+        check::head(&parts, None)?;
+        strip::proxy_credentials(&mut parts.headers);
+        return Ok(Authorized { permit, parts, injected: Vec::new() });
+    };
+    let name = || spec.name.to_string();
+    let unfit = |why| CredentialError::Unfit { credential: name(), why };
+    let credential =
+        kind::of(&spec.kind).ok_or_else(|| unfit("this version does not know its kind".to_owned()))?;
+    let agent = permit.agent().name.as_str();
+    let placeholder = placeholders.of(policy.name.as_str(), spec.name.as_str());
+    let places = credential.places();
+
+    let found = check::head(&parts, Some(check::Expected { placeholder: &placeholder, places: &places }))?;
+    let wanted = credential.wanted(found);
+    if wanted == Wanted::Missing {
+        return Err(CredentialError::Required { credential: name() });
+    }
+    strip::credentials(&mut parts, &places, credential.edits().then_some(placeholder.as_str()))
+        .map_err(unfit)?;
+    if wanted == Wanted::No {
+        return Ok(Authorized { permit, parts, injected: Vec::new() });
+    }
+
+    let request = permit.request();
+    let fetched = secrets
+        .fetch(agent, spec.secret.as_str(), request.scheme.as_str(), &request.host.to_string(), request.port)
+        .await
+        .map_err(|error| CredentialError::Secret { name: spec.secret.to_string(), error })?;
+    credential.apply(&mut parts, &placeholder, fetched.secret.expose()).map_err(unfit)?;
+    Ok(Authorized { permit, parts, injected: vec![fetched] })
 }
 
-/// Streams a request body through a search for any placeholder of the agent; found → the body ends in an error
-/// (the upstream request is cut, nothing after the match is sent).
-pub struct BodyGuard { _p: () }
-impl BodyGuard { pub fn new(policy: &AgentPolicy, placeholders: &Placeholders) -> Self { let _ = (policy, placeholders); todo!() }
-    pub fn check(&mut self, chunk: &[u8]) -> Result<(), CredentialError> { let _ = chunk; todo!() } }
-
-#[allow(dead_code, reason = "skeleton")]
-fn kinds(_: &CredentialSpec) {}
+#[cfg(test)]
+mod tests;

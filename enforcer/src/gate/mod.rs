@@ -1,23 +1,316 @@
 //! The only code that says yes.
 //!
-//! [`Gate::admit`] judges one request and makes the one [`Permit`] it may be sent with.
-// SKELETON: owned by the data-path work; `Permit` is what credential/ and proxy/upstream take.
+//! [`Gate::admit`] judges one request: policy, then limits, then the durable intent, in that order,
+//! and makes the one [`Permit`] it may be sent with. Every no is written down before it is told.
 
-use std::sync::Arc;
+pub mod limit;
+mod permit;
+pub mod refusal;
 
-use enforcer_policy::{CredentialSpec, Request, Rule};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// Proof that the gate admitted this request. Not `Clone`; made nowhere else.
-#[must_use]
-pub struct Permit {
-    pub(crate) request: Arc<Request>,
-    pub(crate) rule: Arc<Rule>,
-    pub(crate) credential: Option<CredentialSpec>,
-    pub(crate) agent: Arc<crate::agent::Agent>,
+use enforcer_policy::{AgentPolicy, Decision, PolicySet, Request, Rule};
+use tokio::sync::watch;
+
+use crate::agent::Caller;
+use crate::audit::{AuditLog, Intent, Outcome, RecordGuard, RequestId, Verdict};
+
+use limit::{Key, Limits, NotTaken};
+pub use permit::Permit;
+pub use refusal::{Code, Refusal};
+
+/// Judges requests.
+pub struct Gate {
+    policies: watch::Receiver<Arc<PolicySet>>,
+    limits: Mutex<Limits>,
+    audit: AuditLog,
 }
-impl Permit {
-    pub fn request(&self) -> &Request { &self.request }
-    pub fn rule(&self) -> &Rule { &self.rule }
-    pub fn credential(&self) -> Option<&CredentialSpec> { self.credential.as_ref() }
-    pub fn agent(&self) -> &crate::agent::Agent { &self.agent }
+
+/// What an admitted request gets: leave to go, the receipt to finish, and the policy it was judged by.
+pub struct Admitted {
+    pub permit: Permit,
+    pub guard: RecordGuard,
+    pub policy: Arc<AgentPolicy>,
+}
+
+/// What could be read of a request that is refused before it can be judged.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// `https`, `http`, `connect`
+    pub protocol: &'static str,
+    pub method: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+}
+
+impl Asked {
+    /// A connection on which no request has been read.
+    pub fn connect(destination: SocketAddr) -> Self {
+        Asked {
+            protocol: "connect",
+            host: Some(destination.ip().to_string()),
+            port: Some(destination.port()),
+            ..Asked::default()
+        }
+    }
+
+    fn line(&self) -> Option<String> {
+        let (method, host) = (self.method.as_ref()?, self.host.as_ref()?);
+        Some(format!("{method} {}://{host}{}", self.protocol, self.path.as_deref().unwrap_or("/")))
+    }
+}
+
+impl Gate {
+    pub fn new(policies: watch::Receiver<Arc<PolicySet>>, audit: AuditLog) -> Self {
+        Gate { policies, limits: Mutex::default(), audit }
+    }
+
+    /// The policy in force for this agent at this moment.
+    pub fn policy(&self, caller: &Caller) -> Option<Arc<AgentPolicy>> {
+        self.policies.borrow().agent(caller.agent.name.as_str()).cloned()
+    }
+
+    /// Yes, with all that follows from it, or no. Reads the policy once.
+    pub async fn admit(&self, request: Request, caller: &Caller) -> Result<Admitted, Refusal> {
+        let id = RequestId::random();
+        let mut intent = intent(&id, caller, &request);
+        let policy = self.policy(caller);
+        let judged = match &policy {
+            Some(policy) => {
+                intent.policy = Some(policy.revision().to_owned());
+                self.judge(policy, &request, &mut intent)
+            }
+            None => Err(No::because(Code::NoPolicy, format!("agent `{}` has no policy", caller.agent.name))),
+        };
+        let (policy, rule) = match (policy, judged) {
+            (Some(policy), Ok(rule)) => (policy, rule),
+            (_, Err(no)) => return Err(self.refuse(intent, &request, no).await),
+            (None, Ok(_)) => unreachable!("nothing is judged without a policy"),
+        };
+        let credential = match &rule.credential {
+            None => None,
+            Some(name) => match policy.credential(name.as_str()) {
+                Some(spec) => Some(spec.clone()),
+                // The compiler checks this; a rule that lost its credential must not go out bare.
+                None => {
+                    let no = No::because(
+                        Code::CredentialUnavailable,
+                        format!("credential `{name}` is not declared"),
+                    );
+                    return Err(self.refuse(intent, &request, no).await);
+                }
+            },
+        };
+        intent.credential = credential.as_ref().map(|c| c.name.to_string());
+        let line = line(&request);
+        match self.audit.begin(intent, policy.durability()).await {
+            Ok(guard) => {
+                let permit = Permit::new(Arc::new(request), rule, credential, caller.agent.clone());
+                Ok(Admitted { permit, guard, policy })
+            }
+            Err(error) => {
+                tracing::error!(%error, agent = %caller.agent.name, "no receipt, no request");
+                Err(Refusal {
+                    code: Code::ReceiptsUnavailable,
+                    id,
+                    agent: caller.agent.name.to_string(),
+                    request: Some(line),
+                    rule: None,
+                    reason: "receipts cannot be written, so no request is sent".into(),
+                    retry_after: None,
+                })
+            }
+        }
+    }
+
+    /// Returns when the policy no longer allows this request, which was admitted and still runs.
+    pub async fn revoked(&self, caller: &Caller, request: &Request) {
+        let mut policies = self.policies.clone();
+        while policies.changed().await.is_ok() {
+            let policies = policies.borrow_and_update();
+            let policy = policies.agent(caller.agent.name.as_str());
+            if !policy.is_some_and(|policy| matches!(policy.decide(request), Decision::Allow { .. })) {
+                return;
+            }
+        }
+        // The daemon is going; its own signal ends what runs.
+        std::future::pending().await
+    }
+
+    /// Records and words a refusal that was made before there was a request to judge.
+    pub async fn turn_away(&self, caller: &Caller, asked: &Asked, code: Code, reason: String) -> Refusal {
+        let id = RequestId::random();
+        let refusal = Refusal {
+            code,
+            agent: caller.agent.name.to_string(),
+            request: asked.line(),
+            rule: None,
+            reason,
+            retry_after: None,
+            id: id.clone(),
+        };
+        let intent = Intent {
+            protocol: asked.protocol.into(),
+            method: asked.method.clone(),
+            host: asked.host.clone(),
+            port: asked.port,
+            path: asked.path.clone(),
+            reason: code.as_str().into(),
+            ..blank(&id, caller)
+        };
+        self.record(intent, &refusal).await;
+        refusal
+    }
+
+    /// Policy and limits. Spends a token of every rate only when all have one.
+    fn judge(&self, policy: &AgentPolicy, request: &Request, intent: &mut Intent) -> Result<Arc<Rule>, No> {
+        let (rule, template) = match policy.decide(request) {
+            Decision::Allow { rule, template } => (rule, template),
+            Decision::Deny { rule: Some(rule) } => {
+                intent.rule = Some(rule.name.to_string());
+                let reason = match &rule.message {
+                    Some(message) => format!("deny rule `{}` matches: {message}", rule.name),
+                    None => format!("deny rule `{}` matches", rule.name),
+                };
+                return Err(No::because(Code::DenyRule, reason));
+            }
+            Decision::Deny { rule: None } => {
+                return Err(No::because(Code::NoRule, "no rule of the policy allows this request".into()));
+            }
+        };
+        intent.rule = Some(rule.name.to_string());
+        intent.template = Some(template.to_string());
+        let agent = &policy.name;
+        let of_agent =
+            policy.rates().iter().map(|rate| Key { agent: agent.clone(), rule: None, rate: *rate });
+        let of_rule = rule.rates.iter().map(|rate| Key {
+            agent: agent.clone(),
+            rule: Some(rule.name.clone()),
+            rate: *rate,
+        });
+        let keys: Vec<Key> = of_agent.chain(of_rule).collect();
+        if keys.is_empty() {
+            return Ok(rule);
+        }
+        // A panic while counting would leave at worst one token uncounted in one cell.
+        let mut limits = self.limits.lock().unwrap_or_else(|e| e.into_inner());
+        match limits.take(&keys, Instant::now()) {
+            Ok(()) => Ok(rule),
+            Err(NotTaken::Exhausted(full)) => {
+                let Key { rule, rate, .. } = full.key;
+                let whose = rule.map_or("the agent's limits".into(), |name| format!("rule `{name}`"));
+                let reason = format!("{whose}: {} per {} is used up", rate.count, span(rate.period));
+                Err(No { retry_after: Some(full.retry_after), ..No::because(Code::RateLimited, reason) })
+            }
+            Err(NotTaken::Uncountable(error)) => Err(No::because(Code::UnusableRate, error.to_string())),
+        }
+    }
+
+    async fn refuse(&self, mut intent: Intent, request: &Request, no: No) -> Refusal {
+        intent.reason = no.code.as_str().into();
+        let refusal = Refusal {
+            code: no.code,
+            id: intent.id.clone(),
+            agent: intent.agent.clone(),
+            request: Some(line(request)),
+            rule: intent.rule.clone(),
+            reason: no.reason,
+            retry_after: no.retry_after,
+        };
+        intent.verdict = Verdict::Deny;
+        self.record(intent, &refusal).await;
+        refusal
+    }
+
+    /// Written before it is told: an agent must not learn of a refusal earlier than the log.
+    async fn record(&self, intent: Intent, refusal: &Refusal) {
+        let outcome = Outcome {
+            end: "refused".into(),
+            status: Some(refusal.code.status().as_u16()),
+            error: Some(refusal.reason.clone()),
+            ..Outcome::default()
+        };
+        tracing::info!(agent = %refusal.agent, id = %refusal.id, code = refusal.code.as_str(), reason = %refusal.reason, "refused");
+        if let Err(error) = self.audit.refused(intent, outcome).await {
+            // The answer is no either way.
+            tracing::error!(%error, id = %refusal.id, "a refusal could not be written down");
+        }
+    }
+}
+
+/// A no that has not been worded yet.
+struct No {
+    code: Code,
+    reason: String,
+    retry_after: Option<Duration>,
+}
+
+impl No {
+    fn because(code: Code, reason: String) -> Self {
+        No { code, reason, retry_after: None }
+    }
+}
+
+fn blank(id: &RequestId, caller: &Caller) -> Intent {
+    Intent {
+        id: id.clone(),
+        agent: caller.agent.name.to_string(),
+        session: caller.agent.session.to_string(),
+        cgroup: caller.agent.cgroup.0,
+        pid: caller.pid,
+        uid: caller.uid,
+        comm: caller.comm.to_string(),
+        protocol: String::new(),
+        method: None,
+        host: None,
+        port: None,
+        path: None,
+        template: None,
+        query_keys: Vec::new(),
+        verdict: Verdict::Deny,
+        rule: None,
+        reason: String::new(),
+        policy: None,
+        credential: None,
+    }
+}
+
+fn intent(id: &RequestId, caller: &Caller, request: &Request) -> Intent {
+    Intent {
+        protocol: request.scheme.as_str().into(),
+        method: Some(request.method.as_str().into()),
+        host: Some(request.host.to_string()),
+        port: Some(request.port),
+        path: Some(request.target.path().into()),
+        query_keys: query_keys(request.target.query()),
+        verdict: Verdict::Allow,
+        reason: "allowed".into(),
+        ..blank(id, caller)
+    }
+}
+
+/// `METHOD scheme://host[:port]/path`, without the query: values in it are nobody's business in a log.
+pub fn line(request: &Request) -> String {
+    let Request { scheme, host, port, method, target } = request;
+    let port = if *port == scheme.default_port() { String::new() } else { format!(":{port}") };
+    let host = if host.ip().is_some_and(|ip| ip.is_ipv6()) { format!("[{host}]") } else { host.to_string() };
+    format!("{} {}://{host}{port}{}", method.as_str(), scheme.as_str(), target.path())
+}
+
+fn query_keys(query: Option<&str>) -> Vec<String> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key).to_owned()).collect()
+}
+
+fn span(period: Duration) -> String {
+    match period.as_secs() {
+        1 => "second".into(),
+        60 => "minute".into(),
+        3600 => "hour".into(),
+        86_400 => "day".into(),
+        _ => format!("{period:?}"),
+    }
 }

@@ -1,1 +1,137 @@
-//! Skeleton.
+//! From an accepted socket to a protocol, and from a permit to an upstream.
+//!
+//! [`listener`] accepts for one session, [`connection`] finds out whose connection it is, [`sniff`]
+//! what it speaks; a [`Protocol`] then serves it and asks [`upstream`] for each admitted request.
+//! This layer knows no protocol by name: the table is handed in with [`Shared`].
+
+pub mod body;
+pub mod connection;
+pub mod dial;
+pub mod idle;
+pub mod listener;
+pub mod pool;
+pub mod sniff;
+pub mod stream;
+pub mod upstream;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+
+use enforcer_capture::records::{Origin, OriginalDst, RecordError, Records};
+use enforcer_policy::{AgentName, Host};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Caller};
+use crate::credential::Placeholders;
+use crate::gate::Gate;
+use crate::secret::Secrets;
+use crate::tls::Servers;
+
+pub use listener::serve_session;
+pub use stream::Stream;
+pub use upstream::Upstreams;
+
+/// Connections one agent may hold at a time, over all of its sessions.
+const CONNECTIONS: usize = 512;
+
+/// What every session is served with. Built once, by `app`.
+pub struct Shared {
+    pub gate: Gate,
+    pub servers: Servers,
+    pub secrets: Secrets,
+    pub placeholders: Placeholders,
+    pub upstreams: Upstreams,
+    pub origins: Box<dyn Origins>,
+    pub protocols: &'static [&'static dyn Protocol],
+    /// Set once: accept no more, finish what runs, then end.
+    pub shutdown: CancellationToken,
+    pub caps: Caps,
+}
+
+/// A session to serve: the agent, and the listeners inside its namespace.
+pub struct Session {
+    pub agent: Arc<Agent>,
+    pub listeners: Vec<tokio::net::TcpListener>,
+}
+
+/// Where an accepted connection was going. The kernel's records in life, a table in tests.
+pub trait Origins: Send + Sync {
+    fn take(&self, accepted: BorrowedFd<'_>, agent: &Agent) -> Result<Origin, RecordError>;
+}
+
+impl Origins for Records {
+    fn take(&self, accepted: BorrowedFd<'_>, agent: &Agent) -> Result<Origin, RecordError> {
+        Records::take(self, accepted, agent.cgroup.0, agent.netns.0)
+    }
+}
+
+/// Something an agent may speak.
+pub trait Protocol: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// Do these first bytes begin this protocol? Asked again with more bytes after `Unsure`.
+    fn begins(&self, first: &[u8]) -> Begins;
+    /// Serves the connection to its end. Every request in it is judged by the gate.
+    fn serve(&self, stream: Stream, connection: Connection) -> Serving;
+}
+
+/// The future of [`Protocol::serve`].
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    Yes,
+    No,
+    Unsure,
+}
+
+/// One identified connection, handed from layer to layer of protocol.
+#[derive(Clone)]
+pub struct Connection {
+    pub caller: Caller,
+    pub destination: OriginalDst,
+    /// Set once TLS has been terminated.
+    pub tls: Option<Terminated>,
+    pub shared: Arc<Shared>,
+    /// Ends whatever was spawned for this connection when its session is dropped.
+    pub ended: CancellationToken,
+}
+
+/// The outcome of a handshake with an agent.
+#[derive(Clone, Debug)]
+pub struct Terminated {
+    /// The server name, or the dialled address where none was sent.
+    pub host: Host,
+    pub alpn: Option<Alpn>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    H2,
+    Http11,
+}
+
+/// Connection caps by agent. An agent without connections has no entry.
+#[derive(Default)]
+pub struct Caps {
+    agents: Mutex<HashMap<AgentName, Weak<Semaphore>>>,
+}
+
+impl Caps {
+    fn of(&self, agent: &AgentName) -> Arc<Semaphore> {
+        let mut agents = self.agents.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(cap) = agents.get(agent).and_then(Weak::upgrade) {
+            return cap;
+        }
+        agents.retain(|_agent, cap| cap.strong_count() > 0);
+        let cap = Arc::new(Semaphore::new(CONNECTIONS));
+        agents.insert(agent.clone(), Arc::downgrade(&cap));
+        cap
+    }
+}
+
+/// An error of a body, a stream or a peer, whatever its type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

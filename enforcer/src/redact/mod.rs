@@ -1,33 +1,79 @@
 //! What must never flow back: injected values are cut out of headers and bodies, streaming.
 //!
-//! Whole values only (a prefix rule would be an oracle); plain, base64 and percent-encoded forms of the value;
-//! gzip, deflate, br, zstd decoded within caps, undecodable codings refused.
-// SKELETON: signatures are the contract.
+//! Whole values only: a rule that matched a part of a value would tell an agent, guess by guess,
+//! what the rest is. Looked for are the value and the ways an upstream writes it (see `needles`);
+//! each is overwritten with `*` of the same length. gzip, deflate, br and zstd are decoded within
+//! caps and passed on plain; what cannot be decoded is refused, never passed unseen.
+//!
+//! In reading order: [`Needles`] (what), `search` (where), `scan` (across chunks), `head`
+//! (headers and trailers), `coding` (decoders), `body` (the stream).
+//!
+//! Not here: transformations beyond those forms (encryption, hashes, a value broken over lines),
+//! and up to four bits of the first and the last character of a value inside a longer base64 text.
+
+mod body;
+mod coding;
+mod head;
+mod needles;
+mod scan;
+mod search;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 
-use crate::secret::Fetched;
+pub use body::ScrubbedBody;
+pub use needles::Needles;
+
+use coding::Coding;
 
 /// `accept-encoding` that we send upstream when a credential was injected.
 pub const ACCEPT_ENCODING: &str = "gzip, deflate, br, zstd";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScrubError {
-    #[error("the response uses content coding `{0}`, which cannot be searched for secrets")] Coding(String),
-    #[error("the response body cannot be decoded: {0}")] Decode(String),
-    #[error("the response decodes to more than {0} times its size")] Bomb(u32),
+    #[error("the response uses content coding `{0}`, which cannot be searched for secrets")]
+    Coding(String),
+    #[error("the response body cannot be decoded: {0}")]
+    Decode(String),
+    #[error("the response decodes to more than {0} times its size")]
+    Bomb(u32),
 }
 
-/// Search values for one response; built from what was injected.
-pub struct Needles { _p: () }
-impl Needles { pub fn new(injected: &[Arc<Fetched>]) -> Self { let _ = injected; todo!() } pub fn is_empty(&self) -> bool { todo!() } }
+/// Cuts values out of the header block (same-length `*` mask), fixes what a decoded body makes
+/// untrue, and wraps the body. When there is nothing to look for everything passes untouched.
+pub fn scrub<B>(
+    parts: &mut http::response::Parts,
+    body: B,
+    needles: Arc<Needles>,
+) -> Result<ScrubbedBody<B>, ScrubError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let cut = Arc::new(AtomicU32::new(0));
+    if needles.is_empty() {
+        return Ok(ScrubbedBody::untouched(body, needles, cut));
+    }
+    let coding = Coding::of(&parts.headers);
+    head::clean(&mut parts.headers, &needles, &cut);
+    // A reason phrase is free text of the upstream's, which HTTP/1 would write back.
+    parts.extensions.remove::<hyper::ext::ReasonPhrase>();
+    if body.is_end_stream() {
+        // An answer to HEAD, a 204 or 304: its headers speak of a body that we would have decoded.
+        if let Ok(Some(_)) = coding {
+            head::decoded(&mut parts.headers);
+        }
+        return Ok(ScrubbedBody::untouched(body, needles, cut));
+    }
+    match coding? {
+        None => Ok(ScrubbedBody::plain(body, needles, cut)),
+        Some(coding) => {
+            head::decoded(&mut parts.headers);
+            Ok(ScrubbedBody::decoding(body, needles, cut, coding.decoder()?))
+        }
+    }
+}
 
-/// Cuts values out of the header block (same-length `*` mask), fixes content-length/-encoding/etag, and wraps the body.
-/// When there is nothing to look for the body passes untouched.
-pub fn scrub<B>(parts: &mut http::response::Parts, body: B, needles: Arc<Needles>) -> Result<ScrubbedBody<B>, ScrubError>
-where B: http_body::Body<Data = Bytes> + Unpin { let _ = (parts, body, needles); todo!() }
-
-/// An `http_body::Body<Data = Bytes>`; `scrubbed()` tells how many values were cut so far (shared counter).
-pub struct ScrubbedBody<B> { _b: B }
+#[cfg(test)]
+mod tests;

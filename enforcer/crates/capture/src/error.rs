@@ -29,11 +29,11 @@ impl Error {
     }
 
     /// What a person can do about it, where we know.
-    pub fn hint(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
             Error::Io { .. } => None,
-            Error::Kernel(KernelError::Other { hint, .. }) => Some(hint),
-            Error::Refused { hint, .. } => hint.as_deref(),
+            Error::Kernel(error) => Some(error.hint()),
+            Error::Refused { hint, .. } => hint.clone(),
         }
     }
 

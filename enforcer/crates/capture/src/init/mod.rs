@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     let Err(error) = become_agent(&channel);
     let report = Report::Failed {
         message: error.chain(),
-        hint: error.hint().map(str::to_owned),
+        hint: error.hint(),
         exit_code: error.exit_code(),
     };
     // A keeper that is gone cannot be told; the exit code says it to whoever waits.

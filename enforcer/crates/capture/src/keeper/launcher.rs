@@ -106,7 +106,7 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
             info!("launch refused: {}", error.chain());
             let refused = FromKeeper::Refused {
                 message: error.chain(),
-                hint: error.hint().map(str::to_owned),
+                hint: error.hint(),
                 exit_code: error.exit_code(),
             };
             tell(channel, &refused, &[]);

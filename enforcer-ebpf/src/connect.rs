@@ -1,0 +1,144 @@
+//! connect4, connect6: TCP goes to the injector with a record of where it was going, port 53 to the resolver, the agent's own
+//! loopback as asked, all else nowhere.
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use enforcer_common::{ConnectRecord, INJECTOR_PORT, RESOLVER_PORT, counter, hook, reason};
+
+use crate::address::{self, AF_INET, AF_INET6, Destination, Family, TCP, UDP};
+use crate::agent::{Agent, caller_id};
+use crate::event::{Attempt, Denial, Task, count, report};
+use crate::maps::{PEERS, Peer, RECORDS, stored, stored_or_new};
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    verdict(&ctx, Family::V4, hook::CONNECT4, try_connect(&ctx, Family::V4))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    verdict(&ctx, Family::V6, hook::CONNECT6, try_connect(&ctx, Family::V6))
+}
+
+/// Where a destination really leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    AsAsked,
+    Injector,
+    Resolver,
+}
+
+/// The table of the whole product, as far as the kernel decides it.
+#[inline(always)]
+pub(crate) fn way(agent: &Agent, protocol: u32, to: &Destination) -> Result<Way, Denial> {
+    if protocol != TCP && protocol != UDP {
+        return Err(Denial(reason::TRAFFIC_KIND));
+    }
+    if to.port == RESOLVER_PORT {
+        return Ok(Way::Resolver);
+    }
+    if to.is_local() {
+        // Without a rewrite there is no record: nobody talks to the injector directly.
+        if to.port == INJECTOR_PORT {
+            return Err(Denial(reason::RESERVED_PORT));
+        }
+        if agent.private_netns() {
+            return Ok(Way::AsAsked);
+        }
+    }
+    if protocol == TCP { Ok(Way::Injector) } else { Err(Denial(reason::TRAFFIC_KIND)) }
+}
+
+#[inline(always)]
+fn try_connect(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
+    let agent = Agent::caller()?;
+    let sk = address::socket(ctx);
+    agent.may_use(ctx, sk)?;
+    let to = address::read(ctx, family);
+    let way = way(&agent, address::protocol(ctx), &to)?;
+
+    // SAFETY: the context of this program.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let port = match way {
+        Way::AsAsked => {
+            // What an earlier connect of this socket left behind is not true of this one.
+            if let Some(peers) = stored(&PEERS, sk) {
+                peers.connected = Peer { addr_be: [0; 4], port_be: 0 };
+                peers.asked = Peer { addr_be: [0; 4], port_be: 0 };
+            }
+            // Fails when there is no record, which is the usual case.
+            _ = RECORDS.remove(cookie);
+            return Ok(way);
+        }
+        Way::Injector => {
+            if RECORDS.insert(cookie, record(&agent, &to), 0).is_err() {
+                return Err(Denial(reason::INTERNAL));
+            }
+            INJECTOR_PORT
+        }
+        Way::Resolver => {
+            _ = RECORDS.remove(cookie);
+            RESOLVER_PORT
+        }
+    };
+    let peers = stored_or_new(&PEERS, sk).ok_or(Denial(reason::INTERNAL))?;
+    peers.connected = to.as_peer();
+    peers.asked = to.as_peer();
+    address::write(ctx, family, &to.ours(port));
+    Ok(way)
+}
+
+#[inline(always)]
+fn record(agent: &Agent, to: &Destination) -> ConnectRecord {
+    let task = Task::current();
+    let (family, addr_be) = to.plain();
+    ConnectRecord {
+        cgroup_id: agent.id,
+        netns_cookie: agent.netns_cookie,
+        // SAFETY: a helper without arguments.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        addr_be,
+        port_be: to.port.to_be(),
+        family,
+        pid: task.pid,
+        uid: task.uid,
+        reserved: 0,
+        comm: task.comm,
+    }
+}
+
+/// The answer of a connect, sendmsg or bind hook.
+#[inline(always)]
+pub(crate) fn verdict(
+    ctx: &SockAddrContext,
+    family: Family,
+    hook: u16,
+    decision: Result<Way, Denial>,
+) -> i32 {
+    match decision {
+        Ok(Way::AsAsked) => {
+            count(hook, counter::PASSED);
+            1
+        }
+        Ok(Way::Injector | Way::Resolver) => {
+            count(hook, counter::REDIRECTED);
+            1
+        }
+        Err(denial) => {
+            let to = address::read(ctx, family);
+            let (plain, addr_be) = to.plain();
+            let attempt = Attempt {
+                hook,
+                cgroup_id: caller_id(),
+                addr_be,
+                port: to.port,
+                family: if plain == 4 { AF_INET as u16 } else { AF_INET6 as u16 },
+                sock_type: address::sock_type(ctx),
+                protocol: address::protocol(ctx),
+            };
+            report(&denial, &attempt, &Task::current());
+            0
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Embeds the eBPF object that `cargo xtask bpf` builds. Without one the crate still builds, and `Kernel::start` says what is missing.
+use std::path::Path;
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(bpf_object)");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let folder = root.join("target/bpf");
+    let object = folder.join("enforcer.bpf.o");
+    println!("cargo::rerun-if-changed=build.rs");
+    // The folder: an object that comes back from a cache may be older than the build without one.
+    println!("cargo::rerun-if-changed={}", folder.display());
+    if object.is_file() {
+        println!("cargo::rustc-cfg=bpf_object");
+        println!("cargo::rustc-env=ENFORCER_BPF_OBJECT={}", object.display());
+    } else {
+        println!("cargo::warning=the eBPF object is not built in: run `cargo xtask bpf`, then build again");
+    }
+}

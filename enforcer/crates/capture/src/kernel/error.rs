@@ -1,0 +1,119 @@
+//! Why the kernel side does not stand, and what to do about it.
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::programs::ProgramError;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    #[error("loading the eBPF programs needs root")]
+    NotRoot,
+    #[error("the eBPF object was not built in; run `cargo xtask bpf`")]
+    NoObject,
+    #[error("cannot use the managed root `{path}`")]
+    ManagedRoot {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the managed root `{path}` is not in a cgroup2 hierarchy")]
+    NoCgroup2 { path: PathBuf },
+    #[error("`{path}` is the root of the cgroup hierarchy: everything on this host would be governed")]
+    RootOfHierarchy { path: PathBuf },
+    #[error("the daemon does not run in the initial cgroup namespace")]
+    CgroupNamespace,
+    #[error("there is no bpffs for the pins `{path}`")]
+    NoBpffs {
+        path: PathBuf,
+        #[source]
+        error: Option<io::Error>,
+    },
+    #[error("cannot use `{path}`")]
+    Pins {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the kernel does not take the eBPF object")]
+    Load {
+        #[source]
+        error: Box<EbpfError>,
+    },
+    #[error("the kernel does not take the program for the hook `{hook}`")]
+    Program {
+        hook: &'static str,
+        since: &'static str,
+        #[source]
+        error: Box<ProgramError>,
+    },
+    #[error("cannot attach to the hook `{hook}`")]
+    Attach {
+        hook: &'static str,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the pinned map `{map}` is of another version: {difference}")]
+    OtherLayout { map: &'static str, difference: String },
+    #[error("the pinned link `{pin}` belongs to another cgroup (id {cgroup_id})")]
+    Foreign { pin: PathBuf, cgroup_id: u64 },
+    #[error("the program for the hook `{hook}` is no longer attached to `{root}`")]
+    Detached { hook: &'static str, root: PathBuf },
+    #[error("the pin `{pin}` is gone or is another object")]
+    Unpinned { pin: PathBuf },
+    #[error("cannot {what}")]
+    Io {
+        what: String,
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl KernelError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            KernelError::NotRoot => "run the daemon as root; only its small keeper keeps the privilege".to_owned(),
+            KernelError::NoObject => {
+                "`cargo xtask setup` installs the toolchain, `cargo xtask bpf` builds the object; then build again".to_owned()
+            }
+            KernelError::ManagedRoot { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+                "the keeper makes it under the cgroup2 mount; check `managed_root` and whether cgroup2 is mounted".to_owned()
+            }
+            KernelError::NoCgroup2 { .. } => {
+                "see `findmnt -t cgroup2`; hosts in hybrid mode have it at /sys/fs/cgroup/unified; set `managed_root` to a path in it"
+                    .to_owned()
+            }
+            KernelError::RootOfHierarchy { .. } => "set `managed_root` to a cgroup of its own".to_owned(),
+            KernelError::CgroupNamespace => {
+                "start it on the host, or its container with the host's cgroup namespace (`--cgroupns=host`)".to_owned()
+            }
+            KernelError::NoBpffs { .. } => {
+                "mount one: `mount -t bpf bpf /sys/fs/bpf`, and set `pins` to a directory in it".to_owned()
+            }
+            KernelError::Load { .. } => {
+                "the kernel must have CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and BTF support; 5.15 or later".to_owned()
+            }
+            KernelError::Program { hook, since, .. } => format!(
+                "`{hook}` is in kernels from {since} on (5.15 is the oldest supported), with CONFIG_CGROUP_BPF; the cause has the \
+                 verifier's words"
+            ),
+            KernelError::Attach { .. } => {
+                "another tool may hold this cgroup exclusively: see `bpftool cgroup show` on the managed root".to_owned()
+            }
+            KernelError::OtherLayout { .. } => {
+                "end the agents, run `enforcer unmanage`, then start again".to_owned()
+            }
+            KernelError::Foreign { .. } => {
+                "another instance uses these pins: give this one its own `pins`, or run `enforcer unmanage` there first".to_owned()
+            }
+            KernelError::Detached { .. } | KernelError::Unpinned { .. } => {
+                "no agent is started like this; restart the daemon to attach again, and find out who removed it".to_owned()
+            }
+            KernelError::ManagedRoot { .. } | KernelError::Pins { .. } | KernelError::Io { .. } => {
+                "the cause above is the kernel's answer; root and an unlocked bpf(2) are needed".to_owned()
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Loads, attaches, pins and adopts the programs, and tells them which cgroups are agents. Keeper only.
+//!
+//! Links and maps are pinned: when the keeper dies they go on denying and redirecting, and the next one takes them over. Only
+//! [`Kernel::unmanage`] takes them away. Making the managed root and what is in it belongs to others.
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use enforcer_common::{AgentEntry, flags, map};
+
+use self::filesystems::ManagedRoot;
+use self::link::{Attached, HOOKS, Held, Link};
+use self::object::{MAPS, OBJECT};
+use crate::sys::bpf::{self, HashMap};
+
+mod error;
+mod filesystems;
+mod link;
+mod object;
+
+pub use error::KernelError;
+
+/// Where this instance keeps its kernel state. Two instances with different layouts do not meet.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The managed root in the cgroup2 hierarchy, e.g. `/sys/fs/cgroup/enforcer-agents.slice`.
+    pub managed_root: PathBuf,
+    /// A root-only directory in a bpffs, e.g. `/sys/fs/bpf/enforcer`.
+    pub pins: PathBuf,
+}
+
+/// The programs, attached and pinned. Dropping it leaves them so.
+#[derive(Debug)]
+pub struct Kernel {
+    layout: Layout,
+    links: Vec<Link>,
+    agents: HashMap<u64, AgentEntry>,
+    records: OwnedFd,
+    events: OwnedFd,
+    counters: OwnedFd,
+    /// Id of each map, in the order of [`MAPS`].
+    map_ids: Vec<u32>,
+}
+
+impl Kernel {
+    /// Adopts the pinned maps and links of an earlier run (programs are swapped atomically) or loads, attaches and pins anew.
+    /// The managed root must exist.
+    pub fn start(layout: &Layout) -> Result<Self, KernelError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(KernelError::NotRoot);
+        }
+        let object = OBJECT.ok_or(KernelError::NoObject)?;
+        let root = filesystems::open_root(&layout.managed_root)?;
+        let new = filesystems::prepare_pins(&layout.pins)?;
+        let started = Kernel::attach_all(layout, object, &root);
+        if started.is_err() && new {
+            // Half of a boundary that nobody relies on yet. What keeps a pin from going is the reported error's concern.
+            if let Err(error) = Kernel::unmanage(layout) {
+                tracing::warn!(%error, "cannot remove the pins of a failed start");
+            }
+        }
+        started
+    }
+
+    /// Everything is still attached to this very managed root, and pinned. Asked before each launch.
+    pub fn verify(&self) -> Result<(), KernelError> {
+        let root = &self.layout.managed_root;
+        let root_id = filesystems::cgroup_id(root)
+            .map_err(|error| KernelError::ManagedRoot { path: root.clone(), error })?;
+        for link in &self.links {
+            let name = link.hook.name;
+            let held = link
+                .holds(root_id, &self.layout.pins)
+                .map_err(|error| KernelError::Io { what: format!("check the link of `{name}`"), error })?;
+            match held {
+                Held::Yes => {}
+                Held::Detached => return Err(KernelError::Detached { hook: name, root: root.clone() }),
+                Held::Unpinned => {
+                    return Err(KernelError::Unpinned { pin: link.hook.pin(&self.layout.pins) });
+                }
+            }
+        }
+        for (map, id) in MAPS.iter().zip(&self.map_ids) {
+            let pin = map.pin(&self.layout.pins);
+            match bpf::pinned(&pin).and_then(|fd| bpf::map_info(fd.as_fd())) {
+                Ok(info) if info.id == *id => {}
+                Ok(_) => return Err(KernelError::Unpinned { pin }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(KernelError::Unpinned { pin });
+                }
+                Err(error) => return Err(KernelError::Pins { path: pin, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on this cgroup is an agent and may connect from this network namespace.
+    pub fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
+        let flags = if private_netns { flags::PRIVATE_NETNS } else { 0 };
+        self.agents
+            .insert(&cgroup_id, &AgentEntry { netns_cookie, flags, reserved: 0 })
+            .map_err(|error| KernelError::Io { what: format!("govern cgroup {cgroup_id}"), error })
+    }
+
+    /// The cgroup is no agent any more: everything is denied, connections that it has are cut.
+    pub fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
+        self.agents
+            .remove(&cgroup_id)
+            .map(drop)
+            .map_err(|error| KernelError::Io { what: format!("release cgroup {cgroup_id}"), error })
+    }
+
+    /// The governed cgroups, those of an earlier run included.
+    pub fn governed(&self) -> Result<Vec<u64>, KernelError> {
+        self.agents
+            .keys()
+            .map_err(|error| KernelError::Io { what: "list the governed cgroups".to_owned(), error })
+    }
+
+    /// The connect records, for the worker ([`crate::records::Records`]).
+    pub fn records(&self) -> io::Result<OwnedFd> {
+        self.records.try_clone()
+    }
+
+    /// The refusals, for the worker ([`crate::events::Events`]).
+    pub fn events(&self) -> io::Result<OwnedFd> {
+        self.events.try_clone()
+    }
+
+    /// The counters, for the worker ([`crate::events::Counters`]).
+    pub fn counters(&self) -> io::Result<OwnedFd> {
+        self.counters.try_clone()
+    }
+
+    /// `enforcer unmanage`: the only way the pins go away. Whatever runs under the managed root is without these programs then:
+    /// end it first.
+    pub fn unmanage(layout: &Layout) -> Result<(), KernelError> {
+        let pins = &layout.pins;
+        for hook in HOOKS {
+            Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
+        }
+        for map in MAPS {
+            let pin = map.pin(pins);
+            absent_is_fine(std::fs::remove_file(&pin))
+                .map_err(|error| KernelError::Pins { path: pin, error })?;
+        }
+        absent_is_fine(std::fs::remove_dir(pins))
+            .map_err(|error| KernelError::Pins { path: pins.clone(), error })
+    }
+
+    fn attach_all(layout: &Layout, object: &[u8], root: &ManagedRoot) -> Result<Self, KernelError> {
+        let pins = &layout.pins;
+        refuse_other_shapes(pins)?;
+        let mut ebpf = object::load(object, pins, root.agent_level)
+            .map_err(|error| KernelError::Load { error: Box::new(error) })?;
+        let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
+            hook: hook.name,
+            since: hook.since,
+            error: Box::new(error),
+        })?;
+
+        let mut links = Vec::with_capacity(programs.len());
+        let mut adopted = 0;
+        for (hook, program) in &programs {
+            let attached = Link::adopt_or_attach(*hook, program.as_fd(), root.dir.as_fd(), root.id, pins)
+                .map_err(|error| KernelError::Attach { hook: hook.name, error })?;
+            match attached {
+                Attached::Anew(link) => links.push(link),
+                Attached::Adopted(link) => {
+                    adopted += 1;
+                    links.push(link);
+                }
+                Attached::Foreign(info) => {
+                    return Err(KernelError::Foreign { pin: hook.pin(pins), cgroup_id: info.cgroup_id });
+                }
+            }
+        }
+        tracing::info!(links = links.len(), adopted, root = %layout.managed_root.display(), "programs attached");
+
+        let mut map_ids = Vec::with_capacity(MAPS.len());
+        for map in MAPS {
+            let fd = open_map(map.name, pins)?;
+            let info = bpf::map_info(fd.as_fd())
+                .map_err(|error| KernelError::Pins { path: map.pin(pins), error })?;
+            map_ids.push(info.id);
+        }
+        let agents = HashMap::new(open_map(map::AGENTS, pins)?)
+            .map_err(|error| KernelError::Pins { path: pins.clone(), error })?;
+        Ok(Kernel {
+            layout: layout.clone(),
+            links,
+            agents,
+            records: open_map(map::RECORDS, pins)?,
+            events: open_map(map::EVENTS, pins)?,
+            counters: open_map(map::COUNTERS, pins)?,
+            map_ids,
+        })
+    }
+}
+
+/// An earlier version's maps are not read as this version's.
+fn refuse_other_shapes(pins: &Path) -> Result<(), KernelError> {
+    for map in MAPS {
+        match map.open(pins) {
+            Ok(Ok(_)) => {}
+            Ok(Err(difference)) => return Err(KernelError::OtherLayout { map: map.name, difference }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(KernelError::Pins { path: map.pin(pins), error }),
+        }
+    }
+    Ok(())
+}
+
+fn open_map(name: &'static str, pins: &Path) -> Result<OwnedFd, KernelError> {
+    let map = MAPS.iter().find(|map| map.name == name).expect("every name asked for is in MAPS");
+    match map.open(pins) {
+        Ok(Ok(fd)) => Ok(fd),
+        Ok(Err(difference)) => Err(KernelError::OtherLayout { map: name, difference }),
+        Err(error) => Err(KernelError::Pins { path: map.pin(pins), error }),
+    }
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

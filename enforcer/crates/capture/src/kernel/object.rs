@@ -1,0 +1,124 @@
+//! The embedded object: its maps as pinned, its programs as loaded. Attaching is `link`'s.
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::programs::{Program, ProgramError, ProgramFd};
+use aya::{Ebpf, EbpfLoader};
+use enforcer_common::{AGENT_LEVEL_GLOBAL, AgentEntry, ConnectRecord, counter, map};
+
+use super::link::{HOOKS, Hook};
+use crate::sys::bpf;
+
+/// The object, if `cargo xtask bpf` had built one when this crate was compiled.
+#[cfg(bpf_object)]
+pub(crate) const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT")));
+#[cfg(not(bpf_object))]
+pub(crate) const OBJECT: Option<&[u8]> = None;
+
+/// A map as this version has it. A pinned one of an earlier run must be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapShape {
+    pub(crate) name: &'static str,
+    /// `enum bpf_map_type`.
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+const HASH: u32 = 1;
+const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
+const SK_STORAGE: u32 = 24;
+const RINGBUF: u32 = 27;
+
+pub(crate) const MAPS: &[MapShape] = &[
+    MapShape {
+        name: map::AGENTS,
+        kind: HASH,
+        key_size: 8,
+        value_size: size_of::<AgentEntry>() as u32,
+        max_entries: 4096,
+    },
+    MapShape {
+        name: map::RECORDS,
+        kind: LRU_HASH,
+        key_size: 8,
+        value_size: size_of::<ConnectRecord>() as u32,
+        max_entries: 65536,
+    },
+    MapShape { name: map::EVENTS, kind: RINGBUF, key_size: 0, value_size: 0, max_entries: 262_144 },
+    MapShape {
+        name: map::COUNTERS,
+        kind: PERCPU_ARRAY,
+        key_size: 4,
+        value_size: 8,
+        max_entries: counter::SLOTS,
+    },
+    MapShape { name: map::OWNERS, kind: SK_STORAGE, key_size: 4, value_size: 8, max_entries: 0 },
+    MapShape { name: map::PEERS, kind: SK_STORAGE, key_size: 4, value_size: 40, max_entries: 0 },
+];
+
+impl MapShape {
+    pub(crate) fn pin(&self, pins: &Path) -> PathBuf {
+        pins.join(format!("map_{}", self.name))
+    }
+
+    /// The pinned map; `Ok(Err)` says how it differs from this shape.
+    pub(crate) fn open(&self, pins: &Path) -> io::Result<Result<OwnedFd, String>> {
+        let fd = bpf::pinned(&self.pin(pins))?;
+        let info = bpf::map_info(fd.as_fd())?;
+        let found = MapShape {
+            name: self.name,
+            kind: info.kind,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: info.max_entries,
+        };
+        if found == *self {
+            return Ok(Ok(fd));
+        }
+        let tell = |shape: &MapShape| {
+            format!(
+                "type {}, {} byte keys, {} byte values, {} entries",
+                shape.kind, shape.key_size, shape.value_size, shape.max_entries
+            )
+        };
+        Ok(Err(format!("{}; this version has {}", tell(&found), tell(self))))
+    }
+}
+
+/// Loads the object. Pinned maps are used as they are, missing ones made and pinned.
+pub(crate) fn load(object: &[u8], pins: &Path, agent_level: u32) -> Result<Ebpf, aya::EbpfError> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global(AGENT_LEVEL_GLOBAL, &agent_level, true);
+    for map in MAPS {
+        loader.map_pin_path(map.name, map.pin(pins));
+    }
+    loader.load(object)
+}
+
+/// Hands each program to the verifier. All of them, before any is attached.
+pub(crate) fn verify_programs(ebpf: &mut Ebpf) -> Result<Vec<(Hook, ProgramFd)>, (Hook, ProgramError)> {
+    HOOKS
+        .iter()
+        .map(|hook| verify(ebpf, *hook).map(|fd| (*hook, fd)).map_err(|error| (*hook, error)))
+        .collect()
+}
+
+fn verify(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramFd, ProgramError> {
+    let program = ebpf.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType)?;
+    match program {
+        Program::CgroupSock(program) => program.load()?,
+        Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSkb(program) => program.load()?,
+        Program::CgroupSockopt(program) => program.load()?,
+        Program::SockOps(program) => program.load()?,
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    }
+    program
+        .fd()?
+        .try_clone()
+        .map_err(|io_error| ProgramError::SyscallError(aya::sys::SyscallError { call: "dup", io_error }))
+}

@@ -1,0 +1,257 @@
+//! bpf(2): pins, cgroup links and map entries. The library that loads the programs cannot update every kind of link, and the
+//! worker's map accesses have to work without capabilities.
+use std::ffi::CString;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya::Pod;
+
+// enum bpf_cmd (include/uapi/linux/bpf.h).
+const MAP_UPDATE_ELEM: u32 = 2;
+const MAP_DELETE_ELEM: u32 = 3;
+const MAP_GET_NEXT_KEY: u32 = 4;
+const OBJ_PIN: u32 = 6;
+const OBJ_GET: u32 = 7;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
+const LINK_CREATE: u32 = 28;
+const LINK_UPDATE: u32 = 29;
+const LINK_DETACH: u32 = 34;
+
+/// Pins a map or link at a path in a bpffs.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let attr = PathAttr { path: path.as_ptr() as u64, fd: raw(object), flags: 0 };
+    // SAFETY: path is a C string that outlives the call; fd is open (borrowed).
+    unsafe { call(OBJ_PIN, &attr) }.map(drop)
+}
+
+/// Opens a pinned map or link.
+pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: path is a C string that outlives the call; the result is a descriptor of ours.
+    unsafe { call(OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Attaches a program to a cgroup. The link holds until it is detached, or nothing refers to it any more.
+pub(crate) fn attach(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let attr = LinkCreateAttr { program: raw(program), target: raw(cgroup), attach_type, flags: 0 };
+    // SAFETY: both descriptors are open (borrowed); the result is a descriptor of ours.
+    unsafe { call(LINK_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Swaps the program of a link; at no moment is there none.
+pub(crate) fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = LinkUpdateAttr { link: raw(link), program: raw(program), flags: 0, old_program: 0 };
+    // SAFETY: both descriptors are open (borrowed).
+    unsafe { call(LINK_UPDATE, &attr) }.map(drop)
+}
+
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = LinkDetachAttr { link: raw(link) };
+    // SAFETY: the descriptor is open (borrowed).
+    unsafe { call(LINK_DETACH, &attr) }.map(drop)
+}
+
+/// The head of `struct bpf_link_info`, for a cgroup link.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LinkInfo {
+    kind: u32,
+    pub(crate) id: u32,
+    program_id: u32,
+    reserved: u32,
+    /// 0 when the cgroup is gone.
+    pub(crate) cgroup_id: u64,
+    pub(crate) attach_type: u32,
+    reserved2: u32,
+}
+
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_TYPE_CGROUP: u32 = 3;
+
+/// What a cgroup link is attached to. Of another kind of object only numbers without meaning could come, and no command on a link
+/// takes one.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    // SAFETY: LinkInfo is plain integers, of which the kernel fills at most its size.
+    let info: LinkInfo = unsafe { info(link) }?;
+    if info.kind != LINK_TYPE_CGROUP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a cgroup link"));
+    }
+    Ok(info)
+}
+
+/// The head of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MapInfo {
+    pub(crate) kind: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    flags: u32,
+}
+
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    // SAFETY: MapInfo is plain integers, of which the kernel fills at most its size.
+    unsafe { info(map) }
+}
+
+/// A hash map whose keys and values are known to have the sizes of `K` and `V`.
+#[derive(Debug)]
+pub(crate) struct HashMap<K, V> {
+    fd: OwnedFd,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: Pod, V: Pod> HashMap<K, V> {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let info = map_info(fd.as_fd())?;
+        if (info.key_size as usize, info.value_size as usize) != (size_of::<K>(), size_of::<V>()) {
+            let message = format!("a map of {} byte keys and {} byte values", info.key_size, info.value_size);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        Ok(HashMap { fd, types: PhantomData })
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Takes the entry out of the map in one step: of two callers one gets it.
+    pub(crate) fn take(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = MaybeUninit::<V>::uninit();
+        let attr = self.attr(key, value.as_mut_ptr() as u64);
+        // SAFETY: `new` compared the sizes, so the kernel reads a key and writes a value of just these types.
+        let found = found(unsafe { call(MAP_LOOKUP_AND_DELETE_ELEM, &attr) })?;
+        // SAFETY: the call succeeded, so value is written; any bit pattern is a valid `Pod`.
+        Ok(found.map(|_| unsafe { value.assume_init() }))
+    }
+
+    pub(crate) fn insert(&self, key: &K, value: &V) -> io::Result<()> {
+        let attr = self.attr(key, std::ptr::from_ref(value) as u64);
+        // SAFETY: `new` compared the sizes; key and value outlive the call, which only reads them.
+        unsafe { call(MAP_UPDATE_ELEM, &attr) }.map(drop)
+    }
+
+    /// Whether there was one.
+    pub(crate) fn remove(&self, key: &K) -> io::Result<bool> {
+        let attr = self.attr(key, 0);
+        // SAFETY: `new` compared the sizes; the key outlives the call.
+        found(unsafe { call(MAP_DELETE_ELEM, &attr) }).map(|found| found.is_some())
+    }
+
+    /// All keys, with those possibly missing that come or go meanwhile.
+    pub(crate) fn keys(&self) -> io::Result<Vec<K>> {
+        let limit = map_info(self.fd())?.max_entries as usize;
+        let mut keys: Vec<K> = Vec::new();
+        // The walk starts again when its key is deleted meanwhile: the bound ends it.
+        while keys.len() < limit {
+            let mut next = MaybeUninit::<K>::uninit();
+            let key = keys.last().map_or(0, |key| std::ptr::from_ref(key) as u64);
+            let attr =
+                MapAttr { map: raw(self.fd()), reserved: 0, key, value: next.as_mut_ptr() as u64, flags: 0 };
+            // SAFETY: `new` compared the sizes; the kernel writes one key to next.
+            if found(unsafe { call(MAP_GET_NEXT_KEY, &attr) })?.is_none() {
+                break;
+            }
+            // SAFETY: the call succeeded, so next is written; any bit pattern is a valid `Pod`.
+            keys.push(unsafe { next.assume_init() });
+        }
+        Ok(keys)
+    }
+
+    fn attr(&self, key: &K, value: u64) -> MapAttr {
+        MapAttr { map: raw(self.fd()), reserved: 0, key: std::ptr::from_ref(key) as u64, value, flags: 0 }
+    }
+}
+
+/// The members of `union bpf_attr` used here; the kernel takes what is beyond the given size as zero.
+#[repr(C)]
+struct MapAttr {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct PathAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct LinkCreateAttr {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct LinkUpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+#[repr(C)]
+struct LinkDetachAttr {
+    link: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// # Safety
+/// `T` is `repr(C)`, made of integers only, and the head of the kernel's info struct for this kind of object.
+unsafe fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
+    let mut info = T::default();
+    let attr =
+        InfoAttr { fd: raw(object), len: size_of::<T>() as u32, info: std::ptr::from_mut(&mut info) as u64 };
+    // SAFETY: the kernel writes at most len bytes to info, which outlives the call.
+    unsafe { call(OBJ_GET_INFO_BY_FD, &attr) }?;
+    Ok(info)
+}
+
+/// # Safety
+/// `T` is the part of `union bpf_attr` that this command reads; the addresses in it are valid for what the command does.
+unsafe fn call<T>(command: u32, attr: &T) -> io::Result<RawFd> {
+    // SAFETY: attr is readable for its size; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}

@@ -1,0 +1,182 @@
+//! From texts to a [`PolicySet`]: read every file, resolve names, build the index, run the tests.
+//!
+//! All errors of all files are reported together, and with one error nothing loads: half a set
+//! could be wider than the whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::diagnostics::{File, Finding, Report, nearest};
+use crate::document::{self, At, Document, RuleText};
+use crate::matcher::{Conditions, Index};
+use crate::name::Name;
+use crate::policy::{AgentPolicy, Compiled, CredentialSpec, PolicySet, Rule, Source};
+use crate::{lint, selftest, yaml};
+
+/// No policy written by people comes near; a generated one this long cannot be reviewed.
+const MAX_FILE: usize = 1024 * 1024;
+
+pub(crate) fn compile(sources: &[Source]) -> Result<Compiled, Report> {
+    let mut report = Report::default();
+    let mut agents: BTreeMap<Name, Arc<AgentPolicy>> = BTreeMap::new();
+    let mut named: BTreeMap<Name, (File, At<Name>)> = BTreeMap::new();
+    for source in sources {
+        let file = File::new(&source.name, &source.text);
+        let Some(document) = read(&file, &mut report) else { continue };
+        let Some(agent) = document.agent.clone() else { continue };
+        match named.get(&agent.value) {
+            Some((first_file, first)) => {
+                let message = format!(
+                    "two files are for agent `{}`: {} and {}",
+                    agent.value, first_file.name, file.name
+                );
+                report.push(
+                    Finding::error("E011", &file, &agent.span, message)
+                        .label("second")
+                        .also(first_file, &first.span, "first")
+                        .hint("an agent has one policy; join the files or rename one agent"),
+                );
+            }
+            None => {
+                named.insert(agent.value.clone(), (file.clone(), agent.clone()));
+            }
+        }
+        if let Some(policy) = build(&file, agent.value.clone(), document, &mut report) {
+            agents.insert(agent.value, Arc::new(policy));
+        }
+    }
+    report.sort();
+    if report.has_errors() {
+        Err(report)
+    } else {
+        Ok(Compiled { set: PolicySet { agents }, warnings: report })
+    }
+}
+
+fn read(file: &File, report: &mut Report) -> Option<Document> {
+    if file.text.len() > MAX_FILE {
+        report.push(Finding::about("E001", file, "the file is larger than 1 MiB"));
+        return None;
+    }
+    let before = report.findings.len();
+    let root = yaml::parse(file, report)?;
+    // What YAML refused left holes in the tree; complaints about holes would hide the cause.
+    if report.findings.len() > before { None } else { document::read(file, &root, report) }
+}
+
+/// The policy of one file, where nothing in that file is wrong.
+fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> Option<AgentPolicy> {
+    check_names(file, &document, report);
+    if report.findings.iter().any(|finding| finding.error && finding.file == *file.name) {
+        return None;
+    }
+    lint::check(file, &document, report);
+    let denies = document.deny.len();
+    let (mut rules, mut conditions) = (Vec::new(), Vec::new());
+    for text in document.deny.into_iter().chain(document.allow) {
+        let (rule, condition) = split(file, text);
+        rules.push(Arc::new(rule));
+        conditions.push(condition);
+    }
+    let (mut deny, mut allow) = (Index::default(), Index::default());
+    for (number, condition) in conditions.iter().enumerate() {
+        let index = if number < denies { &mut deny } else { &mut allow };
+        index.insert(number, condition);
+    }
+    let policy = AgentPolicy {
+        name: agent,
+        description: document.description,
+        owner: document.owner,
+        revision: revision(&file.text),
+        durability: document.durability,
+        rules,
+        conditions,
+        denies,
+        deny,
+        allow,
+        credentials: document.credentials.into_iter().map(|credential| credential.value).collect(),
+        private_addresses: document.private_addresses,
+        also_resolved: document.also_resolved,
+        rates: document.rates,
+        max_body: document.max_body,
+    };
+    selftest::run(file, &policy, &document.tests, report);
+    Some(policy)
+}
+
+fn split(file: &File, text: RuleText) -> (Rule, Conditions) {
+    let rule = Rule {
+        place: file.place(&text.name.span),
+        name: text.name.value,
+        // Declared, as `check_names` has made sure, and so a name.
+        credential: text.credential.and_then(|credential| Name::parse(&credential.value).ok()),
+        rates: text.rates,
+        max_body: text.max_body,
+        message: text.message,
+    };
+    (rule, text.conditions)
+}
+
+/// Names that are used are declared, and names that are declared are so once.
+fn check_names(file: &File, document: &Document, report: &mut Report) {
+    let mut rules: BTreeMap<&Name, &RuleText> = BTreeMap::new();
+    for rule in document.deny.iter().chain(&document.allow) {
+        match rules.get(&rule.name.value) {
+            Some(first) => report.push(
+                Finding::error(
+                    "E010",
+                    file,
+                    &rule.name.span,
+                    format!("two rules are called `{}`", rule.name.value),
+                )
+                .label("second")
+                .also(file, &first.name.span, "first")
+                .hint("names appear in receipts and alerts, so each must be unique in the file"),
+            ),
+            None => {
+                rules.insert(&rule.name.value, rule);
+            }
+        }
+        if let Some(used) = &rule.credential {
+            check_credential(file, &document.declared, used, report);
+        }
+    }
+    let mut variables: BTreeMap<&str, &At<CredentialSpec>> = BTreeMap::new();
+    for credential in &document.credentials {
+        let Some(variable) = credential.value.env.as_deref() else { continue };
+        match variables.get(variable) {
+            Some(first) => report.push(
+                Finding::error(
+                    "E012",
+                    file,
+                    &credential.span,
+                    format!("two credentials use the variable `{variable}`"),
+                )
+                .label("second")
+                .also(file, &first.span, "first")
+                .hint("the agent finds one placeholder in one variable"),
+            ),
+            None => {
+                variables.insert(variable, credential);
+            }
+        }
+    }
+}
+
+fn check_credential(file: &File, declared: &[At<Name>], used: &At<String>, report: &mut Report) {
+    if declared.iter().any(|name| name.value.as_str() == used.value) {
+        return;
+    }
+    let finding =
+        Finding::error("E020", file, &used.span, format!("credential `{}` is not declared", used.value))
+            .label("not under `credentials:`");
+    report.push(match nearest(&used.value, declared.iter().map(|name| name.value.as_str())) {
+        Some(near) => finding.hint(format!("did you mean `{near}`?")),
+        None => finding,
+    });
+}
+
+fn revision(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,174 @@
+//! A policy file with every field read, or refused with its place.
+//!
+//! Three answers to a field: it is read; it is part of the language but cannot be enforced yet, which
+//! is an error and never ignored (E030); it is unknown (E001, with the nearest known name).
+//!
+//! Left out: whether names refer to anything. That takes the whole file and is `compile`'s.
+
+mod credential;
+mod fields;
+mod reader;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use crate::canon::{Host, Request, shown};
+use crate::diagnostics::{File, Report, Span};
+use crate::name::Name;
+use crate::policy::{CredentialSpec, Durability, Rate};
+use crate::yaml::{Entry, Node};
+use reader::Reader;
+pub(crate) use rule::RuleText;
+
+/// A value and the bytes it was read from.
+#[derive(Clone, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
+}
+
+/// Fields that could not be read are absent; the report then has an error and nothing loads.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) agent: Option<At<Name>>,
+    pub(crate) description: Option<String>,
+    pub(crate) owner: Option<String>,
+    /// also those whose contents could not be read, so that one error does not cause more
+    pub(crate) declared: Vec<At<Name>>,
+    pub(crate) credentials: Vec<At<CredentialSpec>>,
+    pub(crate) deny: Vec<RuleText>,
+    pub(crate) allow: Vec<RuleText>,
+    pub(crate) rates: Vec<Rate>,
+    pub(crate) max_body: Option<u64>,
+    pub(crate) private_addresses: Vec<ipnet::IpNet>,
+    pub(crate) also_resolved: Vec<Host>,
+    pub(crate) durability: Durability,
+    pub(crate) tests: Vec<Case>,
+}
+
+/// An entry of `tests:`.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) request: At<Request>,
+    pub(crate) allow: bool,
+    pub(crate) by: Option<At<String>>,
+}
+
+pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Document> {
+    let mut reader = Reader::new(file, report);
+    let r = &mut reader;
+    let top = r.fields(root, &fields::POLICY)?;
+    read_version(r, root, top.get("version"));
+    let agent = match top.get("agent") {
+        Some(entry) => r.name(entry),
+        None => {
+            r.missing(root, "a policy needs a name for its agent", "write `agent: NAME`");
+            None
+        }
+    };
+    if let Some(entry) = top.get("mode") {
+        r.choice(entry, &[("enforce", ())], &["observe"]);
+    }
+    let (declared, credentials) =
+        top.get("credentials").map(|e| credential::read_all(r, e)).unwrap_or_default();
+    let mut document = Document {
+        agent,
+        description: top.get("description").and_then(|e| r.prose(e)),
+        owner: top.get("owner").and_then(|e| r.prose(e)),
+        declared,
+        credentials,
+        deny: top.get("deny").map(|e| rule::read_all(r, e, rule::Effect::Deny)).unwrap_or_default(),
+        allow: top.get("allow").map(|e| rule::read_all(r, e, rule::Effect::Allow)).unwrap_or_default(),
+        rates: Vec::new(),
+        max_body: None,
+        private_addresses: Vec::new(),
+        also_resolved: Vec::new(),
+        durability: Durability::Written,
+        tests: top.get("tests").map(|e| read_tests(r, e)).unwrap_or_default(),
+    };
+    if let Some(limits) = top.get("limits").and_then(|entry| r.section(entry, &fields::LIMITS)) {
+        document.rates = limits.get("rate").map(|e| values::rates(r, e)).unwrap_or_default();
+        document.max_body = limits.get("max_body").and_then(|e| values::size(r, e));
+    }
+    if let Some(dns) = top.get("dns").and_then(|entry| r.section(entry, &fields::DNS)) {
+        document.private_addresses =
+            dns.get("private_addresses").map(|e| values::networks(r, e)).unwrap_or_default();
+        document.also_resolved = dns.get("also").map(|e| values::names(r, e)).unwrap_or_default();
+        if let Some(entry) = dns.get("resolve") {
+            r.choice(entry, &[("allowed", ())], &["any", "none"]);
+        }
+    }
+    if let Some(audit) = top.get("audit").and_then(|entry| r.section(entry, &fields::AUDIT)) {
+        let durability = audit.get("durability").and_then(|e| {
+            r.choice(e, &[("written", Durability::Written), ("synced", Durability::Synced)], &[])
+        });
+        document.durability = durability.unwrap_or(document.durability);
+    }
+    Some(document)
+}
+
+fn read_version(r: &mut Reader<'_>, root: &Node, entry: Option<&Entry>) {
+    let Some(entry) = entry else {
+        r.missing(root, "a policy needs a version", "write `version: 1` at the top");
+        return;
+    };
+    if let Some(text) = r.text(entry)
+        && text.value != "1"
+    {
+        let message = format!("version `{}` is not known here; this enforcer reads version 1", text.value);
+        r.error("E001", &text.span, message);
+    }
+}
+
+fn read_tests(r: &mut Reader<'_>, entry: &Entry) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for node in r.list(entry) {
+        let Some(fields) = r.fields(node, &fields::TEST) else { continue };
+        let request = match fields.get("request") {
+            Some(entry) => read_request(r, entry),
+            None => {
+                r.missing(node, "a test needs a request", "write `request: \"GET https://HOST/PATH\"`");
+                None
+            }
+        };
+        let allow = match fields.get("expect") {
+            Some(entry) => r.choice(entry, &[("allow", true), ("deny", false)], &["approve"]),
+            None => {
+                r.missing(
+                    node,
+                    "a test needs to say what it expects",
+                    "write `expect: allow` or `expect: deny`",
+                );
+                None
+            }
+        };
+        let by = fields.get("by").and_then(|entry| r.text(entry));
+        if let (Some(request), Some(allow)) = (request, allow) {
+            cases.push(Case { request, allow, by });
+        }
+    }
+    cases
+}
+
+fn read_request(r: &mut Reader<'_>, entry: &Entry) -> Option<At<Request>> {
+    let text = r.text(entry)?;
+    let Some((method, url)) = text.value.split_once(' ') else {
+        let message = format!("`{}` is not a request", shown(&text.value));
+        r.error_with(
+            "E001",
+            &text.span,
+            message,
+            "write METHOD and URL, for example `GET https://HOST/PATH`",
+        );
+        return None;
+    };
+    match Request::parse(method, url) {
+        Ok(value) => Some(At { value, span: text.span }),
+        Err(error) => {
+            let hint = "such a request is refused before any rule is asked, so there is nothing to test";
+            r.error_with("E001", &text.span, error.to_string(), hint);
+            None
+        }
+    }
+}

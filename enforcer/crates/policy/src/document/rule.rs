@@ -1,0 +1,232 @@
+//! The rules of `deny:` and `allow:`.
+//!
+//! What an absent field means is decided here and nowhere else. In `allow`: host must be there,
+//! protocol is https, port is the protocol's own, methods and paths are any. In `deny`: any, always.
+
+use super::fields;
+use super::reader::{Fields, Reader};
+use super::{At, values};
+use crate::canon::{Method, Scheme, shown};
+use crate::diagnostics::{Span, nearest};
+use crate::matcher::{Conditions, HostPattern, Template};
+use crate::name::Name;
+use crate::policy::Rate;
+use crate::yaml::{Entry, Node};
+
+/// Names below these exist only inside an organisation, so one wildcard may take them all.
+const PRIVATE_TOP_LEVELS: &[&str] = &[
+    "corp",
+    "example",
+    "home",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localhost",
+    "private",
+    "test",
+];
+
+const COMMON_METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Deny,
+    Allow,
+}
+
+#[derive(Debug)]
+pub(crate) struct RuleText {
+    pub(crate) name: At<Name>,
+    pub(crate) conditions: Conditions,
+    /// where each pattern of `conditions.hosts` stands; empty where the rule names no host
+    pub(crate) host_spans: Vec<Span>,
+    pub(crate) credential: Option<At<String>>,
+    pub(crate) rates: Vec<Rate>,
+    pub(crate) max_body: Option<u64>,
+    pub(crate) message: Option<String>,
+}
+
+pub(super) fn read_all(r: &mut Reader<'_>, entry: &Entry, effect: Effect) -> Vec<RuleText> {
+    r.list(entry).iter().filter_map(|node| read(r, node, effect)).collect()
+}
+
+fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
+    let fields = r.fields(node, &fields::RULE)?;
+    if effect == Effect::Deny {
+        for entry in fields::ALLOW_ONLY.iter().filter_map(|field| fields.get(field)) {
+            r.error_with(
+                "E021",
+                &entry.key_span,
+                format!("`{}` does nothing in a deny rule", entry.key),
+                "a deny rule only blocks; remove it",
+            );
+        }
+    }
+    // Everything is read before the first return, so that one file shows all its errors.
+    let name = match fields.get("name") {
+        Some(entry) => r.name(entry),
+        None => {
+            r.missing(
+                node,
+                "a rule needs a name",
+                "write `name: NAME`; it stands in every receipt of the rule",
+            );
+            None
+        }
+    };
+    let hosts = read_hosts(r, node, fields, effect);
+    let scheme = read_protocol(r, fields, effect);
+    let port = read_port(r, fields);
+    let methods = read_methods(r, fields);
+    let templates = read_paths(r, fields, effect);
+    let rule = RuleText {
+        conditions: Conditions {
+            hosts: hosts.iter().map(|host| host.value.clone()).collect(),
+            scheme,
+            port: match (effect, scheme) {
+                (Effect::Allow, Some(scheme)) => Some(port.unwrap_or(scheme.default_port())),
+                (Effect::Allow, None) | (Effect::Deny, _) => port,
+            },
+            methods,
+            templates,
+            slash_blind: effect == Effect::Deny,
+        },
+        host_spans: hosts
+            .into_iter()
+            .filter(|host| host.value != HostPattern::Any)
+            .map(|host| host.span)
+            .collect(),
+        credential: fields.get("credential").and_then(|entry| r.text(entry)),
+        rates: fields.get("rate").map(|entry| values::rates(r, entry)).unwrap_or_default(),
+        max_body: fields.get("max_body").and_then(|entry| values::size(r, entry)),
+        message: fields.get("message").and_then(|entry| r.prose(entry)),
+        name: name?,
+    };
+    Some(rule)
+}
+
+fn read_hosts(r: &mut Reader<'_>, node: &Node, fields: Fields<'_>, effect: Effect) -> Vec<At<HostPattern>> {
+    let Some(entry) = fields.get("host") else {
+        if effect == Effect::Deny {
+            return vec![At { value: HostPattern::Any, span: node.span.clone() }];
+        }
+        r.missing(node, "an allow rule needs a host", "write for example `host: api.github.com`");
+        return Vec::new();
+    };
+    let mut hosts = Vec::new();
+    for text in r.one_or_list(entry) {
+        if let Some(value) = read_host(r, &text, effect) {
+            hosts.push(At { value, span: text.span });
+        }
+    }
+    hosts
+}
+
+fn read_host(r: &mut Reader<'_>, text: &At<String>, effect: Effect) -> Option<HostPattern> {
+    let written = text.value.as_str();
+    if written == "*" {
+        match effect {
+            Effect::Allow => r.error_with(
+                "E031",
+                &text.span,
+                "`host: \"*\"` lets the agent send anything anywhere; it needs `limits.upload`, which this version cannot enforce",
+                "list the hosts",
+            ),
+            Effect::Deny => r.error_with("E001", &text.span, "`*` alone is not a host pattern", "a deny rule without `host` is for every host"),
+        }
+        return None;
+    }
+    match HostPattern::parse(written) {
+        Ok(HostPattern::Below(base))
+            if effect == Effect::Allow && !base.contains('.') && !PRIVATE_TOP_LEVELS.contains(&&*base) =>
+        {
+            r.error_with(
+                "E031",
+                &text.span,
+                format!("`{written}` is every name under `.{base}`"),
+                "list the hosts or the organisations below it",
+            );
+            None
+        }
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            let hint = if written.contains("://") || written.contains('/') {
+                "write the host alone; `protocol`, `port` and `paths` are fields of their own"
+            } else if written.contains(':') && written.matches(':').count() == 1 {
+                "write the port as `port: NUMBER`"
+            } else if written.contains('*') {
+                "a wildcard is written `*.example.com` and stands for every name below it"
+            } else {
+                "write a name such as `api.github.com`, a wildcard such as `*.example.com`, or an IP address"
+            };
+            r.error_with("E001", &text.span, error.to_string(), hint);
+            None
+        }
+    }
+}
+
+fn read_protocol(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Option<Scheme> {
+    let absent = match effect {
+        Effect::Allow => Some(Scheme::Https),
+        Effect::Deny => None,
+    };
+    let Some(entry) = fields.get("protocol") else { return absent };
+    let words = [("https", Scheme::Https), ("http", Scheme::Http)];
+    r.choice(entry, &words, fields::PROTOCOLS_LATER).or(absent)
+}
+
+fn read_port(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<u16> {
+    let text = r.text(fields.get("port")?)?;
+    let plain = text.value.bytes().all(|b| b.is_ascii_digit()) && !text.value.starts_with('0');
+    let port = text.value.parse().ok().filter(|_| plain);
+    if port.is_none() {
+        r.error(
+            "E001",
+            &text.span,
+            format!("`{}` is not a port, a number from 1 to 65535", shown(&text.value)),
+        );
+    }
+    port
+}
+
+fn read_methods(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<Vec<Method>> {
+    let mut methods = Vec::new();
+    for text in r.one_or_list(fields.get("methods")?) {
+        match Method::parse(&text.value) {
+            Ok(method) => methods.push(method),
+            Err(error) if text.value == "*" => {
+                r.error_with(
+                    "E001",
+                    &text.span,
+                    error.to_string(),
+                    "a rule without `methods` is for every method",
+                );
+            }
+            Err(error) => {
+                let upper = text.value.to_ascii_uppercase();
+                match nearest(&upper, COMMON_METHODS.iter().copied()) {
+                    Some(near) => {
+                        r.error_with("E001", &text.span, error.to_string(), format!("did you mean `{near}`?"))
+                    }
+                    None => r.error("E001", &text.span, error.to_string()),
+                }
+            }
+        }
+    }
+    Some(methods)
+}
+
+fn read_paths(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Vec<Template> {
+    let Some(entry) = fields.get("paths") else { return vec![Template::any()] };
+    let mut templates = Vec::new();
+    for text in r.one_or_list(entry) {
+        match Template::parse(&text.value) {
+            Ok(template) if effect == Effect::Deny => templates.push(template.without_final_slash()),
+            Ok(template) => templates.push(template),
+            Err(why) => r.error("E001", &text.span, why),
+        }
+    }
+    templates
+}

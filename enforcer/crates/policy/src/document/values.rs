@@ -1,0 +1,179 @@
+//! Values with a form of their own: rates, sizes, networks, names of hosts and variables.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::reader::Reader;
+use crate::canon::{Host, shown};
+use crate::policy::Rate;
+use crate::yaml::Entry;
+
+/// A bucket refills in whole nanoseconds; at a million per second rounding stays below a thousandth.
+const MAX_PER_SECOND: u64 = 1_000_000;
+
+pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
+    let mut rates = Vec::new();
+    for text in r.one_or_list(entry) {
+        match parse_rate(&text.value) {
+            Ok(rate) => rates.push(rate),
+            Err(why) => r.error("E001", &text.span, why),
+        }
+    }
+    rates
+}
+
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
+    let malformed = || {
+        format!(
+            "`{}` is not a rate; write COUNT/UNIT with an optional burst, for example `30/min burst 10`",
+            shown(text)
+        )
+    };
+    let (rate, burst) = match text.split_once(" burst ") {
+        Some((rate, burst)) => (rate, Some(burst)),
+        None => (text, None),
+    };
+    let (count, unit) = rate.split_once('/').ok_or_else(malformed)?;
+    let seconds = match unit {
+        "s" | "sec" | "second" => 1,
+        "min" | "minute" => 60,
+        "hour" => 60 * 60,
+        "day" => 24 * 60 * 60,
+        _ => return Err(malformed()),
+    };
+    let count = whole_number(count).ok_or_else(malformed)?;
+    let burst = burst.map_or(Some(count), whole_number).ok_or_else(malformed)?;
+    if count == 0 || burst == 0 {
+        return Err(format!("rate `{text}` lets nothing through; to forbid requests, write a deny rule"));
+    }
+    let most = MAX_PER_SECOND * seconds;
+    match (u32::try_from(count), u32::try_from(burst)) {
+        (Ok(count), Ok(burst)) if u64::from(count) <= most => {
+            Ok(Rate { count, period: Duration::from_secs(seconds), burst })
+        }
+        _ => Err(format!("rate `{text}` is too large to count; to set no limit, leave `rate` out")),
+    }
+}
+
+/// Digits only: no sign, no space, no separators. Too large for a `u64` reads as the largest.
+fn whole_number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+pub(super) fn size(r: &mut Reader<'_>, entry: &Entry) -> Option<u64> {
+    let text = r.text(entry)?;
+    match parse_size(&text.value) {
+        Ok(size) => Some(size),
+        Err(why) => {
+            r.error("E001", &text.span, why);
+            None
+        }
+    }
+}
+
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let malformed = || {
+        format!(
+            "`{}` is not a size; write a whole number and a unit (B, KiB, MiB, GiB), for example `10MiB`",
+            shown(text)
+        )
+    };
+    let digits_end = text.bytes().position(|b| !b.is_ascii_digit()).ok_or_else(malformed)?;
+    let (count, unit) = text.split_at(digits_end);
+    let unit: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err(malformed()),
+    };
+    let count = whole_number(count).ok_or_else(malformed)?;
+    count
+        .checked_mul(unit)
+        .filter(|size| *size < u64::MAX)
+        .ok_or_else(|| format!("size `{text}` is too large"))
+}
+
+/// `dns.private_addresses`. Narrow on purpose: one wide network would let loopback and metadata addresses in.
+pub(super) fn networks(r: &mut Reader<'_>, entry: &Entry) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for text in r.one_or_list(entry) {
+        match parse_network(&text.value) {
+            Ok(network) => networks.push(network),
+            Err(why) => r.error("E001", &text.span, why),
+        }
+    }
+    networks
+}
+
+pub(super) fn parse_network(text: &str) -> Result<IpNet, String> {
+    let malformed =
+        || format!("`{}` is not a network; write ADDRESS/BITS, for example `10.1.0.0/16`", shown(text));
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_not_an_address) => text.parse::<IpNet>().map_err(|_error| malformed())?,
+    };
+    if network.trunc() != network {
+        return Err(format!("`{text}` has bits set after its prefix; the network is `{}`", network.trunc()));
+    }
+    let (narrowest, mapped) = match network {
+        IpNet::V4(_) => (8, false),
+        // fc00::/7 is the widest private range (RFC 4193).
+        IpNet::V6(v6) => (7, v6.addr().to_ipv4_mapped().is_some()),
+    };
+    if mapped {
+        return Err(format!("`{text}` hides IPv4 addresses; write those"));
+    }
+    if network.prefix_len() < narrowest {
+        return Err(format!("`{text}` is wider than /{narrowest}; name the private networks one by one"));
+    }
+    Ok(network)
+}
+
+/// `dns.also`: names that resolve though no rule reaches them.
+pub(super) fn names(r: &mut Reader<'_>, entry: &Entry) -> Vec<Host> {
+    let mut names = Vec::new();
+    for text in r.one_or_list(entry) {
+        match Host::parse(&text.value) {
+            Ok(host) if host.name().is_some() => names.push(host),
+            Ok(_) => {
+                r.error("E001", &text.span, format!("`{}` is an address and needs no resolving", text.value))
+            }
+            Err(error) => r.error_with(
+                "E001",
+                &text.span,
+                error.to_string(),
+                "names are listed one by one, without wildcards",
+            ),
+        }
+    }
+    names
+}
+
+/// A name every shell can set. Those that change how programs start are not for placeholders.
+pub(super) fn variable(r: &mut Reader<'_>, entry: &Entry) -> Option<String> {
+    let text = r.text(entry)?;
+    let name = &text.value;
+    let shell = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    let reserved = ["PATH", "HOME", "USER", "SHELL", "IFS", "ENV", "BASH_ENV", "TERM", "TMPDIR"];
+    if name.is_empty() || !shell || name.len() > 128 {
+        r.error(
+            "E001",
+            &text.span,
+            format!("`{}` is not a variable name, for example `GITHUB_TOKEN`", shown(name)),
+        );
+        None
+    } else if reserved.contains(&name.as_str()) || name.starts_with("LD_") {
+        r.error("E001", &text.span, format!("variable `{name}` has a meaning of its own; choose another"));
+        None
+    } else {
+        Some(text.value)
+    }
+}

@@ -1,0 +1,185 @@
+//! A decision told rule by rule, with the smallest change that would turn a refusal round.
+//!
+//! Slow next to `decide` and for people only. The verdict itself comes from `decide`, so the two
+//! cannot disagree.
+
+use crate::canon::{Request, Scheme};
+use crate::matcher::{Conditions, Template, Unmet};
+use crate::policy::{AgentPolicy, Decision, Rate, Rule};
+
+#[derive(Debug, serde::Serialize)]
+pub struct Explanation {
+    pub allowed: bool,
+    pub rule: Option<String>,
+    pub place: Option<String>,
+    pub reason: String,
+    pub steps: Vec<String>,
+    pub obligations: Vec<String>,
+    pub hint: Option<String>,
+}
+
+impl AgentPolicy {
+    /// The decision rule by rule, as text for people.
+    pub fn explain(&self, request: &Request) -> Explanation {
+        let steps = self.steps(request);
+        match self.decide(request) {
+            Decision::Allow { rule, template } => Explanation {
+                allowed: true,
+                rule: Some(rule.name.to_string()),
+                place: Some(rule.place.clone()),
+                reason: format!("rule `{}` allows it: path `{template}`", rule.name),
+                steps,
+                obligations: self.obligations(&rule),
+                hint: None,
+            },
+            Decision::Deny { rule: Some(rule) } => Explanation {
+                allowed: false,
+                rule: Some(rule.name.to_string()),
+                place: Some(rule.place.clone()),
+                reason: match &rule.message {
+                    Some(message) => format!("deny rule `{}` blocks it: {message}", rule.name),
+                    None => format!("deny rule `{}` blocks it", rule.name),
+                },
+                steps,
+                obligations: Vec::new(),
+                hint: Some(format!(
+                    "no allow rule can outweigh a deny rule; narrow or remove `{}` ({})",
+                    rule.name, rule.place
+                )),
+            },
+            Decision::Deny { rule: None } => Explanation {
+                allowed: false,
+                rule: None,
+                place: None,
+                reason: "no rule matches, and what no rule allows is denied".to_owned(),
+                steps,
+                obligations: Vec::new(),
+                hint: Some(self.smallest_change(request)),
+            },
+        }
+    }
+
+    /// Deny rules first, then allow rules up to the one that decides.
+    fn steps(&self, request: &Request) -> Vec<String> {
+        let mut steps = Vec::new();
+        for (number, (rule, conditions)) in self.rules.iter().zip(&self.conditions).enumerate() {
+            let effect = if number < self.denies { "deny" } else { "allow" };
+            let unmet = conditions.unmet(request);
+            if unmet.is_empty() {
+                steps.push(format!("{effect} `{}` ({}): matches, and so decides", rule.name, rule.place));
+                return steps;
+            }
+            let why: Vec<String> =
+                unmet.iter().map(|unmet| difference(*unmet, conditions, request)).collect();
+            steps.push(format!("{effect} `{}` ({}): no match: {}", rule.name, rule.place, why.join("; ")));
+        }
+        steps.push("no rule left: denied".to_owned());
+        steps
+    }
+
+    fn obligations(&self, rule: &Rule) -> Vec<String> {
+        let mut obligations = Vec::new();
+        if let Some(credential) = rule.credential.as_ref().and_then(|name| self.credential(name.as_str())) {
+            obligations
+                .push(format!("credential `{}` is added (secret `{}`)", credential.name, credential.secret));
+        }
+        let rates = |whose: &str, rates: &[Rate]| -> Vec<String> {
+            rates.iter().map(|rate| format!("at most {rate} for {whose}")).collect()
+        };
+        obligations.extend(rates("this rule", &rule.rates));
+        obligations.extend(rates("the agent", &self.rates));
+        if let Some(max) = rule.max_body.into_iter().chain(self.max_body).min() {
+            obligations.push(format!("a body of at most {max} bytes"));
+        }
+        obligations
+    }
+
+    /// Of the allow rules for the host, the one that lacks least; else a new rule.
+    fn smallest_change(&self, request: &Request) -> String {
+        let near = self
+            .rules
+            .iter()
+            .zip(&self.conditions)
+            .skip(self.denies)
+            .map(|(rule, conditions)| (lacking(conditions, request), rule))
+            .filter(|(unmet, _)| !unmet.contains(&Unmet::Host))
+            .min_by_key(|(unmet, _)| (unmet.len(), unmet.first().copied()));
+        match near {
+            Some((unmet, rule)) => {
+                let changes: Vec<String> = unmet.iter().map(|unmet| change(*unmet, request)).collect();
+                format!("rule `{}` ({}) would allow it if {}", rule.name, rule.place, changes.join(" and "))
+            }
+            None => new_rule(request),
+        }
+    }
+}
+
+/// What is unmet, without the port that follows from the protocol.
+fn lacking(conditions: &Conditions, request: &Request) -> Vec<Unmet> {
+    let mut unmet = conditions.unmet(request);
+    let own_default = conditions.scheme.map(Scheme::default_port) == conditions.port;
+    if unmet.contains(&Unmet::Scheme) && own_default && request.port == request.scheme.default_port() {
+        unmet.retain(|unmet| *unmet != Unmet::Port);
+    }
+    unmet
+}
+
+fn difference(unmet: Unmet, conditions: &Conditions, request: &Request) -> String {
+    fn list<T: ToString>(items: &[T]) -> String {
+        items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+    match unmet {
+        Unmet::Host => format!("host {} is not {}", request.host, list(&conditions.hosts)),
+        Unmet::Scheme => match conditions.scheme {
+            Some(scheme) => format!("{} is not {}", request.scheme.as_str(), scheme.as_str()),
+            None => String::new(),
+        },
+        Unmet::Port => match conditions.port {
+            Some(port) => format!("port {} is not {port}", request.port),
+            None => String::new(),
+        },
+        Unmet::Method => {
+            format!(
+                "method {} is not {}",
+                request.method,
+                list(conditions.methods.as_deref().unwrap_or_default())
+            )
+        }
+        Unmet::Path => {
+            let templates: Vec<&str> = conditions.templates.iter().map(|t| &**Template::text(t)).collect();
+            format!("path {} is not {}", request.target.path(), templates.join(", "))
+        }
+    }
+}
+
+fn change(unmet: Unmet, request: &Request) -> String {
+    match unmet {
+        Unmet::Host => format!("its `host` had {}", request.host),
+        Unmet::Scheme => format!("its `protocol` were {}", request.scheme.as_str()),
+        Unmet::Port => format!("its `port` were {}", request.port),
+        Unmet::Method => format!("its `methods` had {}", request.method),
+        Unmet::Path => format!("its `paths` had \"{}\"", literal(request)),
+    }
+}
+
+fn new_rule(request: &Request) -> String {
+    let host = &request.host;
+    // An IPv6 address is only a text to YAML when it is quoted.
+    let quote = if host.ip().is_some_and(|ip| ip.is_ipv6()) { "\"" } else { "" };
+    let mut rule = format!(
+        "no allow rule is for host {host}; this one would do:\n  - name: NAME\n    host: {quote}{host}{quote}\n"
+    );
+    if request.scheme == Scheme::Http {
+        rule.push_str("    protocol: http\n");
+    }
+    if request.port != request.scheme.default_port() {
+        rule.push_str(&format!("    port: {}\n", request.port));
+    }
+    rule.push_str(&format!("    methods: {}\n    paths: \"{}\"", request.method, literal(request)));
+    rule
+}
+
+/// A path as a template that means only itself.
+fn literal(request: &Request) -> String {
+    request.target.path().replace('*', "%2A")
+}

@@ -1,0 +1,107 @@
+//! What one rule asks of a request: host, scheme, port, method, path, each a closed condition.
+//!
+//! There is no "unset" in here. Whoever builds [`Conditions`] decides what an absent field means,
+//! once: in `deny` it always means anything; in `allow` a protocol is https and a port its default.
+//!
+//! Left out: effect and order of rules, which are `decide`'s.
+
+mod host;
+mod index;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub(crate) use host::HostPattern;
+pub(crate) use index::Index;
+pub(crate) use template::Template;
+
+use crate::canon::{Host, Method, Request, Scheme};
+
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    /// never empty
+    pub(crate) hosts: Vec<HostPattern>,
+    /// `None`: any
+    pub(crate) scheme: Option<Scheme>,
+    /// `None`: any
+    pub(crate) port: Option<u16>,
+    /// `None`: any; never empty
+    pub(crate) methods: Option<Vec<Method>>,
+    /// never empty
+    pub(crate) templates: Vec<Template>,
+    /// In a deny rule a final `/` makes no difference, since servers serve both spellings.
+    pub(crate) slash_blind: bool,
+}
+
+/// A condition a request does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unmet {
+    Path,
+    Method,
+    Port,
+    Scheme,
+    Host,
+}
+
+impl Conditions {
+    /// The template that matched, where all conditions are met.
+    pub(crate) fn matches(&self, request: &Request) -> Option<&Arc<str>> {
+        if !self.reaches(request.scheme, &request.host, request.port) || !self.takes_method(&request.method) {
+            return None;
+        }
+        self.template(request.target.path())
+    }
+
+    /// Are the conditions that are known before a request is seen met?
+    pub(crate) fn reaches(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
+        self.scheme.is_none_or(|own| own == scheme)
+            && self.port.is_none_or(|own| own == port)
+            && self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// Does it match whatever the request asks of the endpoint?
+    pub(crate) fn whole_endpoint(&self) -> bool {
+        self.methods.is_none() && self.templates.iter().any(Template::is_any)
+    }
+
+    pub(crate) fn unmet(&self, request: &Request) -> Vec<Unmet> {
+        [
+            (Unmet::Host, self.hosts.iter().any(|pattern| pattern.matches(&request.host))),
+            (Unmet::Scheme, self.scheme.is_none_or(|own| own == request.scheme)),
+            (Unmet::Port, self.port.is_none_or(|own| own == request.port)),
+            (Unmet::Method, self.takes_method(&request.method)),
+            (Unmet::Path, self.template(request.target.path()).is_some()),
+        ]
+        .into_iter()
+        .filter(|(_, met)| !met)
+        .map(|(condition, _)| condition)
+        .collect()
+    }
+
+    /// Does every request `other` matches match here too? A `false` may be wrong, a `true` never is.
+    pub(crate) fn covers(&self, other: &Conditions) -> bool {
+        self.scheme.is_none_or(|own| other.scheme == Some(own))
+            && self.port.is_none_or(|own| other.port == Some(own))
+            && match (&self.methods, &other.methods) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(own), Some(others)) => others.iter().all(|method| own.contains(method)),
+            }
+            && other.hosts.iter().all(|host| self.hosts.iter().any(|own| own.covers(host)))
+            && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
+    }
+
+    fn takes_method(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|own| own.contains(method))
+    }
+
+    fn template(&self, path: &str) -> Option<&Arc<str>> {
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if self.slash_blind && !shorter.is_empty() => shorter,
+            _ => path,
+        };
+        self.templates.iter().find(|template| template.matches(path)).map(Template::text)
+    }
+}

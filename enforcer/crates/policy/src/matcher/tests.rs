@@ -1,0 +1,126 @@
+use super::{HostPattern, Template};
+use crate::canon::{Host, Target};
+
+fn takes(template: &str, path: &str) -> bool {
+    Template::parse(template).unwrap().matches(Target::parse(path).unwrap().path())
+}
+
+#[test]
+fn templates_match_whole_segments() {
+    for (template, path, expected) in [
+        ("/", "/", true),
+        ("/", "/a", false),
+        ("/a", "/a", true),
+        ("/a", "/a/", false),
+        ("/a/", "/a/", true),
+        ("/a", "/A", false),
+        ("/a", "/ab", false),
+        ("/repos/o", "/repos/other", false),
+        ("/repos/o/**", "/repos/other", false),
+        ("/repos/o/**", "/repos/o", true),
+        ("/repos/o/**", "/repos/o/", true),
+        ("/repos/o/**", "/repos/o/a/b", true),
+        ("/repos/*/x", "/repos/a/x", true),
+        ("/repos/{owner}/x", "/repos/a/x", true),
+        ("/repos/{owner}/x", "/repos/a/b/x", false),
+        ("/v1/*", "/v1/a", true),
+        ("/v1/*", "/v1/", false),
+        ("/v1/*", "/v1", false),
+        ("/v1/*", "/v1/a/b", false),
+        ("/**", "/", true),
+        ("/**", "/a/b", true),
+        ("/**/x", "/x", true),
+        ("/**/x", "/a/b/x", true),
+        ("/**/x", "/a/x/b", false),
+        ("/a/**/b/*/c", "/a/b/b/1/c", true),
+        ("/a/**/b/*/c", "/a/1/b/2/b/3/c", true),
+        ("/a/**/b/*/c", "/a/b/c", false),
+        ("/a/**/**/b", "/a/b", true),
+        ("/@scope/x", "/%40scope/x", true),
+        ("/%40scope/x", "/@scope/x", true),
+        ("/a%20b", "/a%20b", true),
+        ("/a%20b", "/a+b", false),
+        ("/%2A", "/*", true),
+        ("/%2A", "/x", false),
+        ("/caf%C3%A9", "/caf%c3%a9", true),
+    ] {
+        assert_eq!(takes(template, path), expected, "{template} on {path}");
+    }
+}
+
+#[test]
+fn templates_that_could_surprise_are_refused() {
+    for (template, words) in [
+        ("", "does not start with"),
+        ("a", "does not start with"),
+        ("*", "does not start with"),
+        ("/a*", "mixes `*`"),
+        ("/a/**b", "mixes `*`"),
+        ("/***", "mixes `*`"),
+        ("/{a}b", "not a placeholder"),
+        ("/{}", "not a placeholder"),
+        ("/{a", "not a placeholder"),
+        ("/{a}{b}", "not a placeholder"),
+        ("/a//b", "two slashes"),
+        ("/a/../b", "would ever match"),
+        ("/a%2fb", "would ever match"),
+        ("/%61", "must be written `a`"),
+        ("/%c3%a9", "must be written `%C3%A9`"),
+        ("/é", "would ever match"),
+        ("/a;b", "would ever match"),
+        ("/a b", "would ever match"),
+        ("/a?b", "query"),
+        ("/a#b", "fragment"),
+    ] {
+        let error = Template::parse(template).unwrap_err();
+        assert!(error.contains(words), "{template}: {error}");
+    }
+    assert!(Template::parse(&"/a".repeat(65)).is_err());
+}
+
+#[test]
+fn a_template_covers_another_only_when_it_takes_all_its_paths() {
+    for (outer, inner, expected) in [
+        ("/**", "/a/*/**", true),
+        ("/a/**", "/a", true),
+        ("/a/**", "/a/b/{x}", true),
+        ("/a/*", "/a/b", true),
+        ("/a/*", "/a/", false),
+        ("/a/*", "/a/**", false),
+        ("/a/b", "/a/*", false),
+        ("/*/b", "/a/*", false),
+        ("/**/b", "/a/**/b", true),
+        ("/**/b", "/a/**", false),
+    ] {
+        let (outer_template, inner_template) =
+            (Template::parse(outer).unwrap(), Template::parse(inner).unwrap());
+        assert_eq!(outer_template.covers(&inner_template), expected, "{outer} over {inner}");
+    }
+}
+
+#[test]
+fn wildcards_compare_labels() {
+    let pattern = HostPattern::parse("*.github.com").unwrap();
+    for (host, expected) in [
+        ("api.github.com", true),
+        ("a.b.github.com", true),
+        ("API.GITHUB.COM", true),
+        ("github.com", false),
+        ("evilgithub.com", false),
+        ("github.com.evil.com", false),
+        ("127.0.0.1", false),
+        ("::1", false),
+    ] {
+        assert_eq!(pattern.matches(&Host::parse(host).unwrap()), expected, "{host}");
+    }
+    for bad in ["*", "*.", "**.a.com", "a.*.com", "*a.com", "*.127.0.0.1", "*.*.com", "*.a.com."] {
+        assert!(HostPattern::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn long_paths_against_many_double_stars_stay_quick() {
+    let template = format!("{}/z", "/**/a".repeat(31));
+    let path = "/a".repeat(4000);
+    assert!(!takes(&template, &path));
+}

@@ -1,0 +1,232 @@
+//! What a loaded policy is, as the rest of the product sees it.
+//!
+//! Left out: how it is made (`compile`) and how it answers (`decide`, `explain`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::canon::Host;
+use crate::diagnostics::Report;
+use crate::matcher::{Conditions, HostPattern, Index};
+use crate::name::{AgentName, CredentialName, Name, RuleName, SecretName};
+
+/// One policy file.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub text: String,
+}
+
+/// All policies in force. Cheap to clone behind an `Arc`.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(crate) agents: BTreeMap<Name, Arc<AgentPolicy>>,
+}
+
+/// A set that loaded, with the warnings it loaded with.
+#[derive(Debug)]
+pub struct Compiled {
+    pub set: PolicySet,
+    pub warnings: Report,
+}
+
+impl PolicySet {
+    /// Any error in any file: nothing loads.
+    pub fn compile(sources: &[Source]) -> Result<Compiled, Report> {
+        crate::compile::compile(sources)
+    }
+
+    /// Denies everything.
+    pub fn empty() -> Self {
+        PolicySet { agents: BTreeMap::new() }
+    }
+
+    pub fn agent(&self, name: &str) -> Option<&Arc<AgentPolicy>> {
+        self.agents.get(name)
+    }
+
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<AgentPolicy>> {
+        self.agents.values()
+    }
+}
+
+/// How a host name stands to a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameMatch {
+    No,
+    /// Named outright by an allow rule.
+    Exact,
+    /// Only under a wildcard: never ask an upstream resolver because the agent said so.
+    Wildcard,
+}
+
+#[derive(Debug)]
+pub struct AgentPolicy {
+    pub name: AgentName,
+    pub(crate) description: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) revision: String,
+    pub(crate) durability: Durability,
+    /// deny rules, then allow rules, each in the order of the file
+    pub(crate) rules: Vec<Arc<Rule>>,
+    /// of the rule with the same number
+    pub(crate) conditions: Vec<Conditions>,
+    /// rules below this number deny
+    pub(crate) denies: usize,
+    pub(crate) deny: Index,
+    pub(crate) allow: Index,
+    pub(crate) credentials: Vec<CredentialSpec>,
+    pub(crate) private_addresses: Vec<ipnet::IpNet>,
+    pub(crate) also_resolved: Vec<Host>,
+    pub(crate) rates: Vec<Rate>,
+    pub(crate) max_body: Option<u64>,
+}
+
+impl AgentPolicy {
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// Digest of the source text: hex, changes when the file changes.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    pub fn credentials(&self) -> &[CredentialSpec] {
+        &self.credentials
+    }
+
+    pub fn credential(&self, name: &str) -> Option<&CredentialSpec> {
+        self.credentials.iter().find(|credential| credential.name.as_str() == name)
+    }
+
+    /// Deny rules first, then allow rules, each in the order of the file.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// `dns.private_addresses`: special-purpose destinations the policy names.
+    pub fn private_addresses(&self) -> &[ipnet::IpNet] {
+        &self.private_addresses
+    }
+
+    /// Hosts named outright, for the agent's guide text and the CA's name constraints; wildcards as `*.x`.
+    /// Each once, in the order of the file, without those a deny rule takes away altogether.
+    pub fn allowed_hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = Vec::new();
+        for conditions in self.conditions.iter().skip(self.denies) {
+            for pattern in &conditions.hosts {
+                let gone = matches!(pattern, HostPattern::Exact(host) if self.denies_host(host));
+                let text = pattern.to_string();
+                if !gone && !hosts.contains(&text) {
+                    hosts.push(text);
+                }
+            }
+        }
+        hosts
+    }
+
+    /// `limits.rate`
+    pub fn rates(&self) -> &[Rate] {
+        &self.rates
+    }
+
+    /// `limits.max_body`
+    pub fn max_body(&self) -> Option<u64> {
+        self.max_body
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    Written,
+    Synced,
+}
+
+/// What the gate gets to work with.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    Allow {
+        rule: Arc<Rule>,
+        /// the path template that matched, `/**` where the rule names none
+        template: Arc<str>,
+    },
+    Deny {
+        /// the deny rule; `None`: no rule matched
+        rule: Option<Arc<Rule>>,
+    },
+}
+
+#[derive(Debug)]
+pub struct Rule {
+    pub name: RuleName,
+    pub credential: Option<CredentialName>,
+    pub rates: Vec<Rate>,
+    pub max_body: Option<u64>,
+    pub message: Option<String>,
+    /// file:line
+    pub place: String,
+}
+
+/// `count` per `period`, with `burst` in one moment (`5/hour burst 2`; without: burst = count).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
+    pub burst: u32,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count;
+        match self.period.as_secs() {
+            1 => write!(f, "{count}/second"),
+            60 => write!(f, "{count}/minute"),
+            3600 => write!(f, "{count}/hour"),
+            86400 => write!(f, "{count}/day"),
+            seconds => write!(f, "{count} in {seconds} seconds"),
+        }?;
+        if self.burst == count { Ok(()) } else { write!(f, " burst {}", self.burst) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CredentialSpec {
+    pub name: CredentialName,
+    pub secret: SecretName,
+    /// the variable the agent finds its placeholder in
+    pub env: Option<String>,
+    pub kind: CredentialKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// `Authorization: Bearer VALUE`
+    Bearer,
+    /// `NAME: FORMAT` with `{}` replaced
+    Header { name: String, format: String },
+    /// `Authorization: Basic base64(USERNAME:VALUE)`
+    Basic { username: String },
+    /// `?NAME=VALUE`
+    Query { name: String },
+    /// the placeholder is swapped for the value where the agent put it, in these places only
+    Placeholder { places: Vec<Place>, required: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Header(String),
+    Query(String),
+    Path,
+}

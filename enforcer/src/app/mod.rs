@@ -1,0 +1,199 @@
+//! The worker: builds every part once, in order, and answers the keeper. The only module that knows all parts.
+//!
+//! Runs as its own user without capabilities; what needs root arrives as descriptors.
+
+mod keys;
+mod refusals;
+mod sessions;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, anyhow, bail};
+use enforcer_capture::cgroup;
+use enforcer_capture::events::Events;
+use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
+use enforcer_capture::records::Records;
+use enforcer_vault::VaultKey;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::agent::Agents;
+use crate::audit::{AuditLog, Options};
+use crate::config::{Config, host};
+use crate::control::{self, ControlState};
+use crate::credential::Placeholders;
+use crate::dns::Resolver;
+use crate::gate::Gate;
+use crate::policies::Policies;
+use crate::protocol::PROTOCOLS;
+use crate::proxy::{Caps, Shared, Upstreams};
+use crate::secret::Secrets;
+use crate::shutdown::{DRAIN, Shutdown};
+use crate::tls::{ClientTls, Servers};
+use keys::OwnKeys;
+use sessions::Sessions;
+
+/// Messages of the keeper that wait for the worker; launches come one by one.
+const QUEUE: usize = 64;
+
+/// What the keeper hands over with `ToWorker::Start`.
+struct Start {
+    config: Config,
+    vault_key: OwnedFd,
+    control: UnixListener,
+    records: OwnedFd,
+    events: OwnedFd,
+}
+
+/// The whole life of the worker process. `channel` is its line to the keeper.
+pub fn worker(channel: Channel) -> anyhow::Result<()> {
+    // No core, no ptrace by the same user, no /proc/PID/mem: secrets pass through this process.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .context("cannot make the worker undumpable")?;
+    let start = start(&channel)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(run(Arc::new(channel), start))
+}
+
+fn start(channel: &Channel) -> anyhow::Result<Start> {
+    let Received { message, descriptors } =
+        channel.receive::<ToWorker>()?.context("the keeper closed the channel before it said a word")?;
+    let ToWorker::Start { config } = message else {
+        bail!("the keeper's first message is not `Start`");
+    };
+    let [vault_key, control, records, events] = <[OwnedFd; 4]>::try_from(descriptors)
+        .map_err(|got| anyhow!("`Start` came with {} descriptors instead of 4", got.len()))?;
+    let config = Config::parse("enforcer.yaml", &config)?;
+    Ok(Start { config, vault_key, control: control.into(), records, events })
+}
+
+async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
+    let Start { config, vault_key, control, records, events } = start;
+    let shutdown = Shutdown::new();
+
+    let directory = config.worker_dir();
+    let key = VaultKey::read(std::fs::File::from(vault_key)).context("cannot read the vault key")?;
+    let secrets = Secrets::open(&directory.join("vault.db"), key).context("cannot open the vault")?;
+    let own = OwnKeys::open(&secrets).await?;
+    let audit = AuditLog::open(
+        &directory,
+        Options { key: Some(&own.receipts), ..Options::default() },
+    )?;
+    let policies = Policies::open(&config.policy_dir);
+    let resolver = Arc::new(resolver(&config)?);
+    let roots = ClientTls::load(&config.upstream_roots)?;
+    let agents = Arc::new(Agents::default());
+    let ca_pem: Arc<str> = own.authority.root_pem().into();
+    let shared = Arc::new(Shared {
+        gate: Gate::new(policies.watch(), audit.clone()),
+        servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
+        secrets: secrets.clone(),
+        placeholders: Placeholders::new(&own.placeholders),
+        upstreams: Upstreams::new(Arc::clone(&resolver), roots),
+        origins: Box::new(Records::new(records).context("cannot use the connect records")?),
+        protocols: PROTOCOLS,
+        shutdown: shutdown.token(),
+        caps: Caps::default(),
+    });
+
+    refusals::spawn(
+        Events::new(events).context("cannot read the kernel's refusals")?,
+        Arc::clone(&agents),
+        audit.clone(),
+        &shutdown,
+    );
+    let managed_root = cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
+    let state = ControlState {
+        policies: policies.clone(),
+        agents: Arc::clone(&agents),
+        secrets,
+        audit: audit.clone(),
+        ca_pem: Arc::clone(&ca_pem),
+        started: Instant::now(),
+    };
+    let serving = control::serve(control, managed_root, state, shutdown.token());
+    shutdown.spawn(async move {
+        if let Err(error) = serving.await {
+            error!(%error, "the control socket failed");
+        }
+    });
+
+    let sessions = Sessions {
+        agents,
+        policies,
+        resolver,
+        audit: audit.clone(),
+        shared,
+        ca_pem,
+        shutdown: shutdown.clone(),
+        running: HashMap::new(),
+    };
+    channel.send(&ToKeeper::Ready, &[]).context("cannot tell the keeper that the worker serves")?;
+    answer(&channel, sessions).await;
+
+    let cut = shutdown.drain(DRAIN).await;
+    if cut > 0 {
+        warn!(cut, "work under way was cut at the deadline");
+    }
+    audit.close();
+    Ok(())
+}
+
+/// Answers the keeper until it says `Drain` or is gone.
+async fn answer(channel: &Arc<Channel>, mut sessions: Sessions) {
+    let (sender, mut messages) = mpsc::channel(QUEUE);
+    let reading = Arc::clone(channel);
+    // A thread of its own: the channel blocks, and it ends with the process.
+    std::thread::spawn(move || {
+        while let Ok(Some(received)) = reading.receive::<ToWorker>() {
+            if sender.blocking_send(received).is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(Received { message, descriptors }) = messages.recv().await {
+        let reply = match message {
+            ToWorker::Drain => {
+                info!("draining");
+                return;
+            }
+            ToWorker::Start { .. } => {
+                error!("the keeper said `Start` twice");
+                return;
+            }
+            ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
+            ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
+            ToWorker::Ended { session } => {
+                sessions.ended(&session);
+                continue;
+            }
+            ToWorker::Reload { seq } => sessions.reload(seq),
+        };
+        if let Err(error) = channel.send(&reply, &[]) {
+            error!(%error, "the keeper does not listen any more");
+            return;
+        }
+    }
+    error!("the keeper is gone; the worker ends");
+}
+
+/// The host's resolver settings, read once: a resolver that an agent could steer is none.
+fn resolver(config: &Config) -> anyhow::Result<Resolver> {
+    let settings = &config.resolver;
+    let servers = if settings.servers.is_empty() {
+        host::name_servers(&host::read("/etc/resolv.conf".as_ref()).context("cannot read /etc/resolv.conf")?)
+    } else {
+        settings.servers.clone()
+    };
+    let names = host::read(&settings.hosts_file)
+        .map(|text| host::host_names(&text))
+        .with_context(|| format!("cannot read the hosts file {}", settings.hosts_file.display()))?;
+    Ok(Resolver::new(servers, names, settings.timeout()))
+}

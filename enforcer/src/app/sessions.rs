@@ -1,0 +1,156 @@
+//! What the keeper asks about sessions: may it start, serve it, it has ended.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use enforcer_capture::message::{self, ToKeeper};
+use enforcer_policy::{AgentPolicy, Name};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::agent::{Agent, Agents, CgroupId, NetnsCookie, SessionId};
+use crate::audit::AuditLog;
+use crate::dns::{self, Resolver};
+use crate::policies::Policies;
+use crate::proxy::{self, Shared};
+use crate::shutdown::Shutdown;
+
+pub(super) struct Sessions {
+    pub(super) agents: Arc<Agents>,
+    pub(super) policies: Policies,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) audit: AuditLog,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ca_pem: Arc<str>,
+    pub(super) shutdown: Shutdown,
+    /// Ends the tasks of a session, by session id.
+    pub(super) running: HashMap<String, CancellationToken>,
+}
+
+impl Sessions {
+    /// A launch is refused for an agent without a policy: it could reach nothing, and the person mistyped.
+    pub(super) fn prepare(&self, seq: u64, agent: &str, session: &str) -> ToKeeper {
+        let policies = self.policies.current();
+        let Some(policy) = policies.agent(agent) else {
+            let known: Vec<&str> = policies.agents().map(|policy| policy.name.as_str()).collect();
+            return ToKeeper::Refused {
+                seq,
+                message: format!("no policy in force names agent `{agent}`"),
+                hint: Some(self.unknown_agent_hint(agent, &known)),
+            };
+        };
+        info!(agent, session, "launch prepared");
+        ToKeeper::Prepared {
+            seq,
+            environment: self.shared.placeholders.environment(policy),
+            ca_pem: self.ca_pem.to_string(),
+            guide: guide(policy),
+        }
+    }
+
+    /// Serves the session on the keeper's listeners. Descriptors as `message::ToWorker::Govern` lists them.
+    pub(super) fn govern(&mut self, seq: u64, session: message::Session, descriptors: Vec<OwnedFd>) -> ToKeeper {
+        match self.serve(&session, descriptors) {
+            Ok(()) => ToKeeper::Done { seq },
+            Err(error) => ToKeeper::Refused {
+                seq,
+                message: format!("cannot serve session {}: {error:#}", session.id),
+                hint: None,
+            },
+        }
+    }
+
+    fn serve(&mut self, session: &message::Session, descriptors: Vec<OwnedFd>) -> anyhow::Result<()> {
+        let [tcp4, tcp6, udp4, udp6, dns4, dns6] = <[OwnedFd; 6]>::try_from(descriptors)
+            .map_err(|got| anyhow::anyhow!("{} listeners came instead of 6", got.len()))?;
+        let agent = Arc::new(Agent {
+            name: Name::parse(&session.agent)?,
+            session: SessionId(session.id.as_str().into()),
+            cgroup: CgroupId(session.cgroup_id),
+            netns: NetnsCookie(session.netns_cookie),
+            uid: session.uid,
+        });
+        let listeners = vec![tcp(tcp4)?, tcp(tcp6)?];
+        let sockets = dns::Sockets { udp: vec![udp4.into(), udp6.into()], tcp: vec![dns4.into(), dns6.into()] };
+
+        self.agents.insert(Arc::clone(&agent));
+        let ended = CancellationToken::new();
+        let names = dns::serve(
+            sockets,
+            Arc::clone(&agent),
+            self.policies.watch(),
+            Arc::clone(&self.resolver),
+            self.audit.clone(),
+            self.shutdown.token(),
+        );
+        let traffic = proxy::serve_session(proxy::Session { agent, listeners }, Arc::clone(&self.shared));
+        let id = session.id.clone();
+        self.shutdown.spawn(until(ended.clone(), async move {
+            if let Err(error) = names.await {
+                error!(%error, session = id, "the session's resolver has failed; its names do not resolve any more");
+            }
+        }));
+        self.shutdown.spawn(until(ended.clone(), traffic));
+        self.running.insert(session.id.clone(), ended);
+        info!(agent = session.agent, session = session.id, "session governed");
+        Ok(())
+    }
+
+    pub(super) fn ended(&mut self, session: &str) {
+        if let Some(running) = self.running.remove(session) {
+            running.cancel();
+        }
+        match self.agents.remove(session) {
+            Some(agent) => info!(agent = %agent.name, session, "session ended"),
+            None => warn!(session, "a session ended that was not known"),
+        }
+    }
+
+    pub(super) fn reload(&self, seq: u64) -> ToKeeper {
+        match self.policies.reload() {
+            Ok(_loaded) => ToKeeper::Done { seq },
+            Err(error) => ToKeeper::Refused { seq, message: error.to_string(), hint: error.hint() },
+        }
+    }
+
+    fn unknown_agent_hint(&self, agent: &str, known: &[&str]) -> String {
+        let directory = self.policies.last().directory;
+        if known.is_empty() {
+            return format!("write {}/{agent}.yaml, check it with `enforcer policy check`, then `enforcer reload`", directory.display());
+        }
+        format!("agents with a policy: {}", known.join(", "))
+    }
+}
+
+/// What the agent is told up front, so that it need not learn by failing.
+fn guide(policy: &AgentPolicy) -> String {
+    let mut text = format!(
+        "This process runs as agent `{}` under enforcer. All network traffic is judged by a policy.\n\
+         Credentials are added on the way out: use the placeholders in the environment as they are.\n\
+         A refusal (HTTP 403 or 429 with a JSON body) is a decision, not a fault: do not retry or look for a way round.\n\
+         Hosts that some rule allows:\n",
+        policy.name
+    );
+    for host in policy.allowed_hosts() {
+        // Writing to a String cannot fail.
+        writeln!(text, "  {host}").unwrap_or_default();
+    }
+    text
+}
+
+fn tcp(listener: OwnedFd) -> std::io::Result<tokio::net::TcpListener> {
+    let listener = TcpListener::from(listener);
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+/// Dropping the work cuts every connection of the session.
+async fn until(ended: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = ended.cancelled() => {}
+    }
+}

@@ -1,0 +1,56 @@
+//! `run AGENT -- COMMAND`: starts a command as an agent and stands in for it.
+//!
+//! The daemon's keeper does the work; here are arguments in and an exit code out.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Args;
+use enforcer_capture::launch::Exit;
+use enforcer_capture::standin::{self, Request};
+
+use super::{Context, Ended, Failure};
+
+/// What `env`, `docker run` and `systemd-run` end with when they fail themselves.
+const OURS: u8 = 125;
+/// A shell's: 128 and the signal that ended the command.
+const SIGNALLED: i32 = 128;
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Agent, as its policy names it
+    agent: String,
+    /// Run as this user instead of the agent's own id (weaker: what it writes, that user may run later)
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Give the agent none of this environment but PATH, TERM, LANG and TZ
+    #[arg(long)]
+    clean_env: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: RunArgs, context: &Context) -> Ended {
+    let socket = context.launch_socket()?;
+    let environment = std::env::vars_os()
+        .filter(|(name, _)| !args.clean_env || ["PATH", "TERM", "LANG", "TZ"].iter().any(|kept| name == kept))
+        .collect();
+    let request = Request { socket, agent: args.agent, user: args.user, command: args.command, environment };
+    match standin::run(request) {
+        Ok(Exit::Code(code)) => Ok(exit(code)),
+        Ok(Exit::Signal(signal)) => Ok(exit(SIGNALLED + signal)),
+        Err(error) => {
+            let (code, hint) = (error.exit_code(), error.hint());
+            let failure = Failure::new(code, error);
+            Err(match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            })
+        }
+    }
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(OURS))
+}

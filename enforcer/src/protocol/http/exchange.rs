@@ -1,0 +1,242 @@
+//! The story of one request: read, judged, authorized, sent, answered, recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+
+use super::answer::{Record, Reply, Tail};
+use super::canonical::{self, Arrived};
+use super::watch::InFlight;
+use super::{headers, upgrade};
+use crate::credential::{self, BodyGuard, CredentialError};
+use crate::gate::refusal::is_grpc;
+use crate::gate::{self, Admitted, Code, Refusal};
+use crate::proxy::Connection;
+use crate::proxy::body::{Cut, Outgoing, told};
+use crate::proxy::upstream::{Carriage, Sent, UpstreamError};
+use crate::redact::{self, Needles};
+
+/// What is read of a refused request's body, so that the agent gets to read the refusal.
+const DRAIN: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Answers one request. Never fails: what goes wrong is an answer too.
+pub async fn exchange(
+    request: Request<Incoming>,
+    connection: Arc<Connection>,
+    in_flight: InFlight,
+) -> Response<Reply> {
+    let start = Instant::now();
+    let shared = &connection.shared;
+    let (mut parts, body) = request.into_parts();
+    let manner = Manner::of(&parts);
+    let arrived = Arrived::of(&connection);
+
+    let asked = match canonical::read(&parts, arrived) {
+        Ok(asked) => asked,
+        Err(unclear) => {
+            let asked = canonical::asked(&parts, arrived);
+            let refusal =
+                shared.gate.turn_away(&connection.caller, &asked, unclear.code, unclear.reason).await;
+            manner.drain(body).await;
+            // What was misread once is not read on.
+            return manner.refuse(&refusal, in_flight, true);
+        }
+    };
+    let line = gate::line(&asked);
+    let admitted = match shared.gate.admit(asked, &connection.caller).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            manner.drain(body).await;
+            return manner.refuse(&refusal, in_flight, false);
+        }
+    };
+    let Admitted { permit, guard, policy } = admitted;
+    let told = Told { agent: policy.name.to_string(), line, rule: permit.rule().name.to_string(), manner };
+    let mut record = Record::new(guard, start);
+
+    let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
+    if let Some(limit) = limit.filter(|limit| body.size_hint().lower() > *limit) {
+        manner.drain(body).await;
+        return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
+    }
+    let wanted = upgrade::wanted(&mut parts);
+    headers::clean_request(&mut parts.headers);
+    parts.extensions.clear();
+    match Uri::try_from(permit.request().target.as_str()) {
+        Ok(uri) => parts.uri = uri,
+        Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
+    }
+    if permit.credential().is_some() {
+        headers::clean_for_credential(&mut parts.headers);
+    }
+    let running = wanted.as_ref().map(|_| permit.request().clone());
+
+    let authorized = match credential::authorize(
+        permit,
+        parts,
+        &policy,
+        &shared.placeholders,
+        &shared.secrets,
+    )
+    .await
+    {
+        Ok(authorized) => authorized,
+        Err(error) => {
+            tracing::warn!(%error, agent = %told.agent, id = %record.id(), "a credential was not attached");
+            manner.drain(body).await;
+            return told.refuse(record, in_flight, unauthorized(&error), credential_text(&error));
+        }
+    };
+    let mut authorized = authorized;
+    let needles = Arc::new(Needles::new(&authorized.injected));
+
+    let guard = BodyGuard::new(&policy, &shared.placeholders);
+    let (outgoing, carriage) = match &wanted {
+        Some(wanted) => {
+            wanted.write(&mut authorized.parts.headers);
+            (Outgoing::none(guard), Carriage::Upgrade)
+        }
+        None if manner.http2 => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Multiplexed),
+        None => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Single),
+    };
+    let (outgoing, progress) = outgoing;
+    record.sending(progress.clone());
+    let private = policy.private_addresses();
+    let sent = match shared.upstreams.send(authorized, outgoing, &progress, private, carriage).await {
+        Ok(sent) => sent,
+        Err(error) => {
+            let (code, reason) = failed(&error, progress.cut());
+            return told.refuse(record, in_flight, code, reason);
+        }
+    };
+    let Sent { mut response, address, lease } = sent;
+    record.answered(response.status().as_u16(), address.to_string());
+    if let (Some(wanted), Some(running)) = (wanted, running) {
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            let open = upgrade::Open { connection: connection.clone(), running, needles };
+            return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
+                Ok(answer) => answer,
+                Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
+            };
+        }
+    } else if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        let why = "the server switched protocols without being asked".to_owned();
+        return told.refuse(record, in_flight, Code::UpstreamFailed, why);
+    }
+
+    let (mut head, body) = response.into_parts();
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    headers::clean_response(&mut head.headers);
+    let grpc = is_grpc(&head.headers);
+    match redact::scrub(&mut head, body, needles) {
+        Ok(body) => {
+            let tail = Tail::new(body, grpc, lease, record, in_flight);
+            Response::from_parts(head, Reply::Stream(Box::new(tail)))
+        }
+        Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
+    }
+}
+
+/// How the agent speaks, kept after the head has gone upstream.
+#[derive(Clone, Copy)]
+struct Manner {
+    http2: bool,
+    grpc: bool,
+    /// It waits for a `100 Continue`, so there is no body to read yet.
+    expects: bool,
+}
+
+impl Manner {
+    fn of(parts: &Parts) -> Self {
+        Manner {
+            http2: parts.version == Version::HTTP_2,
+            grpc: is_grpc(&parts.headers),
+            expects: parts.headers.contains_key(header::EXPECT),
+        }
+    }
+
+    /// Reads a little of a body nobody wants: a socket closed over unread bytes is reset, and the
+    /// agent would see that instead of the refusal. Longer bodies end the connection.
+    async fn drain(self, mut body: Incoming) {
+        if self.http2 || self.expects {
+            return;
+        }
+        let mut read = 0;
+        let reading = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                read += frame.data_ref().map_or(0, Bytes::len);
+                if read > DRAIN {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIME, reading).await.is_err() {
+            tracing::debug!("the body of a refused request was slow");
+        }
+    }
+
+    fn refuse(self, refusal: &Refusal, in_flight: InFlight, close: bool) -> Response<Reply> {
+        let mut response = refusal.respond(self.grpc).map(|text| Reply::Text(Full::new(text), in_flight));
+        if close && !self.http2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// What refusals after the gate's yes have to say about the request.
+struct Told {
+    agent: String,
+    line: String,
+    rule: String,
+    manner: Manner,
+}
+
+impl Told {
+    fn refuse(self, mut record: Record, in_flight: InFlight, code: Code, reason: String) -> Response<Reply> {
+        let refusal = Refusal {
+            code,
+            id: record.id().clone(),
+            agent: self.agent,
+            request: Some(self.line),
+            rule: Some(self.rule),
+            reason,
+            retry_after: None,
+        };
+        tracing::info!(agent = %refusal.agent, id = %refusal.id, code = code.as_str(), reason = %refusal.reason, "not sent or not answered");
+        record.refused(code.status().as_u16());
+        record.finish(code.end(), Some(format!("{}: {}", code.as_str(), refusal.reason)));
+        self.manner.refuse(&refusal, in_flight, false)
+    }
+}
+
+fn unauthorized(error: &CredentialError) -> Code {
+    match error {
+        CredentialError::Misplaced { .. } => Code::PlaceholderMisplaced,
+        CredentialError::Required { .. } => Code::PlaceholderRequired,
+        CredentialError::Secret { .. } => Code::CredentialUnavailable,
+        CredentialError::Unfit { .. } => Code::CredentialUnfit,
+    }
+}
+
+fn credential_text(error: &CredentialError) -> String {
+    told(error)
+}
+
+/// A body that was cut explains the failure better than the connection it broke.
+fn failed(error: &UpstreamError, cut: Option<Cut>) -> (Code, String) {
+    match cut {
+        Some(cut @ Cut::TooLarge(_)) => (Code::TooLarge, cut.to_string()),
+        Some(cut @ Cut::Placeholder(_)) => (Code::PlaceholderMisplaced, cut.to_string()),
+        Some(cut @ (Cut::Idle | Cut::BrokenOff)) => (Code::BadRequest, cut.to_string()),
+        None => (error.code(), error.to_string()),
+    }
+}

@@ -1,0 +1,194 @@
+//! WebSocket over HTTP/1: a handshake checked on both sides, then bytes.
+//!
+//! Frames are not read. Extensions are not offered upstream, so a compressed frame cannot hide an
+//! echo. Any other upgrade is ignored, as HTTP allows.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use enforcer_policy::Request;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::answer::{Record, Reply};
+use super::headers;
+use super::watch::InFlight;
+use crate::proxy::Connection;
+use crate::redact::{self, Needles};
+use crate::tls::authority::base64;
+
+/// RFC 6455, 1.3.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const BUFFER: usize = 16 * 1024;
+
+/// A well-formed wish for a WebSocket.
+pub struct Wanted {
+    agent: OnUpgrade,
+    accept: String,
+}
+
+/// Takes the wish out of the head; `None`: there is none, or none that is valid.
+pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
+    let headers = &parts.headers;
+    let one = |name: header::HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+    };
+    let upgrades = one(header::UPGRADE).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
+    let connected = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")));
+    let version = one(header::SEC_WEBSOCKET_VERSION) == Some("13");
+    // 16 bytes in base64.
+    let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="))?;
+    let bare =
+        !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING);
+    let get = parts.method == http::Method::GET && parts.version == Version::HTTP_11;
+    if !(upgrades && connected && version && bare && get) {
+        return None;
+    }
+    let accept = accept_of(key);
+    let agent = parts.extensions.remove::<OnUpgrade>()?;
+    parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    Some(Wanted { agent, accept })
+}
+
+fn accept_of(key: &str) -> String {
+    let digest =
+        ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
+    base64(digest.as_ref())
+}
+
+impl Wanted {
+    /// Into the cleaned head; the other fields of the handshake have stayed in it.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// What the relay needs to know about the request it serves.
+pub struct Open {
+    pub connection: Arc<Connection>,
+    pub running: Request,
+    pub needles: Arc<Needles>,
+}
+
+/// Checks the server's half of the handshake and starts the relay. The answer is for the agent.
+#[allow(clippy::result_large_err, reason = "the error hands the record back to be finished; it is rare")]
+pub fn accept(
+    wanted: Wanted,
+    response: &mut Response<Incoming>,
+    open: Open,
+    record: Record,
+    in_flight: InFlight,
+) -> Result<Response<Reply>, (Record, InFlight, String)> {
+    let headers = response.headers();
+    let to = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let accepted =
+        headers.get(header::SEC_WEBSOCKET_ACCEPT).is_some_and(|a| a.as_bytes() == wanted.accept.as_bytes());
+    if !to || !accepted {
+        return Err((
+            record,
+            in_flight,
+            "the server's WebSocket handshake does not match the request".into(),
+        ));
+    }
+    if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err((record, in_flight, "the server uses WebSocket extensions it was not offered".into()));
+    }
+    let mut answer = Response::new(());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = response.headers().clone();
+    headers::clean_response(answer.headers_mut());
+    let (mut head, ()) = answer.into_parts();
+    if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), open.needles.clone()) {
+        return Err((record, in_flight, error.to_string()));
+    }
+    wanted.write(&mut head.headers);
+    let upstream = hyper::upgrade::on(response);
+    let ended = open.connection.ended.clone();
+    tokio::spawn(async move {
+        // When the session goes the relay goes; the record's guard then writes `cancelled`.
+        ended.run_until_cancelled(run(wanted.agent, upstream, open, record)).await
+    });
+    Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))
+}
+
+async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {
+    let (agent, upstream) = match tokio::try_join!(agent, upstream) {
+        Ok(both) => both,
+        Err(error) => return record.finish("upstream_failed", Some(format!("the upgrade failed: {error}"))),
+    };
+    let Open { connection, running, needles } = open;
+    let shared = &connection.shared;
+    let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (end, error) = tokio::select! {
+        relayed = relay(agent, upstream, &up, &down, &needles) => match relayed {
+            Ok(()) => ("done", None),
+            Err(error) => ("upstream_failed", Some(error.to_string())),
+        },
+        () = shared.gate.revoked(&connection.caller, &running) => {
+            ("refused", Some("the policy no longer allows this connection".to_owned()))
+        }
+        () = shared.shutdown.cancelled() => ("cancelled", Some("the enforcer is stopping".to_owned())),
+    };
+    record.relayed(up.into_inner(), down.into_inner());
+    record.finish(end, error);
+}
+
+/// Both directions until both have ended, or one fails.
+async fn relay(
+    agent: Upgraded,
+    upstream: Upgraded,
+    up: &AtomicU64,
+    down: &AtomicU64,
+    needles: &Needles,
+) -> io::Result<()> {
+    let (agent_in, agent_out) = tokio::io::split(TokioIo::new(agent));
+    let (upstream_in, upstream_out) = tokio::io::split(TokioIo::new(upstream));
+    tokio::try_join!(
+        pump(agent_in, upstream_out, up, None),
+        pump(upstream_in, agent_out, down, (!needles.is_empty()).then_some(needles)),
+    )?;
+    Ok(())
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    count: &AtomicU64,
+    search: Option<&Needles>,
+) -> io::Result<()> {
+    let _ = search;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+        to.flush().await?;
+        count.fetch_add(read as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_value_is_the_one_of_the_rfc() {
+        // RFC 6455, 1.3.
+        assert_eq!(accept_of("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

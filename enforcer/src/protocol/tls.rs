@@ -1,0 +1,257 @@
+//! Terminates TLS for hosts the policy can reach, then looks again at what is inside.
+//!
+//! There is no passing through: a client that does not take our certificate gets no connection.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use enforcer_policy::{Host, Scheme};
+use rustls::AlertDescription;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+
+use crate::gate::{Asked, Code};
+use crate::proxy::{Alpn, Begins, Connection, Protocol, Serving, Stream, Terminated, sniff};
+
+/// For the whole handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// One TLS record holds at most 16 KiB (RFC 8446, 5.1); a ClientHello that needs more is refused.
+const MAX_CLIENT_HELLO: usize = 16 * 1024 + 5;
+
+pub struct Tls;
+
+impl Protocol for Tls {
+    fn name(&self) -> &'static str {
+        "tls"
+    }
+
+    /// A handshake record of TLS 1.0 to 1.3 (all are written as version 3.x).
+    fn begins(&self, first: &[u8]) -> Begins {
+        match first {
+            [0x16, 3, 0..=4, ..] => Begins::Yes,
+            [] | [0x16] | [0x16, 3] => Begins::Unsure,
+            _ => Begins::No,
+        }
+    }
+
+    fn serve(&self, stream: Stream, connection: Connection) -> Serving {
+        Box::pin(terminate(stream, connection))
+    }
+}
+
+/// Why a handshake was not finished.
+#[derive(Debug)]
+struct Failed {
+    code: Code,
+    host: Option<String>,
+    reason: String,
+}
+
+async fn terminate(stream: Stream, mut connection: Connection) {
+    match handshake(stream, &connection).await {
+        Ok((stream, terminated)) => {
+            connection.tls = Some(terminated);
+            sniff::dispatch(Box::new(stream), connection).await;
+        }
+        Err(failed) => {
+            let destination = connection.destination.0;
+            let asked = Asked {
+                protocol: "https",
+                host: Some(failed.host.unwrap_or_else(|| destination.ip().to_string())),
+                port: Some(destination.port()),
+                ..Asked::default()
+            };
+            connection.shared.gate.turn_away(&connection.caller, &asked, failed.code, failed.reason).await;
+        }
+    }
+}
+
+type Opened = tokio_rustls::server::TlsStream<Capped>;
+
+async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, Terminated), Failed> {
+    if connection.tls.is_some() {
+        return Err(Failed {
+            code: Code::BadRequest,
+            host: None,
+            reason: "TLS inside TLS is not served".into(),
+        });
+    }
+    let deadline = Instant::now() + HANDSHAKE;
+    let late =
+        || Failed { code: Code::BadRequest, host: None, reason: "the handshake took over 10 s".into() };
+    let capped = Capped { io: stream, left: Some(MAX_CLIENT_HELLO) };
+    let start = timeout_at(deadline, LazyConfigAcceptor::new(Acceptor::default(), capped))
+        .await
+        .map_err(|_elapsed| late())?
+        .map_err(|error| Failed {
+            code: Code::BadRequest,
+            host: None,
+            reason: format!("the TLS ClientHello is not acceptable: {error}"),
+        })?;
+    let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let (config, host) = match choose(name, connection).await {
+        Ok(chosen) => chosen,
+        Err(failed) => {
+            // Answers `access_denied`, so that the client knows this was a decision.
+            let refusing = connection.shared.servers.refusing();
+            if let Ok(Ok(_stream)) = timeout_at(deadline, start.into_stream(refusing)).await {
+                unreachable!("a handshake without a certificate cannot succeed");
+            }
+            return Err(failed);
+        }
+    };
+    let mut start = start;
+    start.io.left = None;
+    let name = host.to_string();
+    match timeout_at(deadline, start.into_stream(config)).await {
+        Ok(Ok(stream)) => {
+            let alpn = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Some(Alpn::H2),
+                Some(_) => Some(Alpn::Http11),
+                None => None,
+            };
+            Ok((stream, Terminated { host, alpn }))
+        }
+        Ok(Err(error)) => {
+            Err(Failed { code: Code::BadRequest, reason: advise(&error, &name), host: Some(name) })
+        }
+        Err(_elapsed) => Err(Failed { host: Some(name), ..late() }),
+    }
+}
+
+/// The configuration to finish with and the host it certifies, if the policy can reach that host.
+async fn choose(
+    sent: Option<String>,
+    connection: &Connection,
+) -> Result<(std::sync::Arc<rustls::ServerConfig>, Host), Failed> {
+    let destination = connection.destination.0;
+    let host = match &sent {
+        Some(name) => Host::parse(name).map_err(|error| Failed {
+            code: Code::BadRequest,
+            host: None,
+            reason: format!("the TLS server name is not a host name: {error}"),
+        })?,
+        None => Host::from_ip(destination.ip()),
+    };
+    let no = |code, reason| Failed { code, host: Some(host.to_string()), reason };
+    let Some(policy) = connection.shared.gate.policy(&connection.caller) else {
+        return Err(no(Code::NoPolicy, format!("agent `{}` has no policy", connection.caller.agent.name)));
+    };
+    if !policy.reaches(Scheme::Https, &host, destination.port()) {
+        let what = if sent.is_some() { "" } else { " (the client sent no server name)" };
+        let reason = format!("no rule of the policy allows https://{host}:{}{what}", destination.port());
+        return Err(no(Code::NoRule, reason));
+    }
+    let server = connection.shared.servers.agent(&policy, SystemTime::now()).await.map_err(|error| {
+        tracing::error!(%error, agent = %connection.caller.agent.name, "no certificate for an agent");
+        no(Code::CredentialUnavailable, "the enforcer cannot make a certificate for this host".into())
+    })?;
+    let config = match host.ip() {
+        Some(address) => server.for_address(address),
+        None => server.by_name(),
+    };
+    Ok((config, host))
+}
+
+/// What to do about a client that ends the handshake.
+fn advise(error: &io::Error, host: &str) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let reason = match inner {
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate,
+        )) => format!(
+            "the client does not trust the enforcer's certificate for {host}: it has a trust store of its own or \
+             pins the server's; point it at the file in $SSL_CERT_FILE"
+        ),
+        Some(rustls::Error::NoApplicationProtocol) => {
+            "the client offers neither h2 nor http/1.1 inside TLS".to_owned()
+        }
+        _ => format!("the TLS handshake for {host} failed: {error}"),
+    };
+    tracing::warn!(%host, %reason, "a client did not finish its TLS handshake");
+    reason
+}
+
+/// Lets no more than a ClientHello through until the cap is lifted.
+struct Capped {
+    io: Stream,
+    left: Option<usize>,
+}
+
+impl AsyncRead for Capped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(left) = self.left else { return Pin::new(&mut self.io).poll_read(cx, buf) };
+        if left == 0 {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "it is larger than 16 KiB");
+            return Poll::Ready(Err(error));
+        }
+        let mut part = buf.take(left);
+        let poll = Pin::new(&mut self.io).poll_read(cx, &mut part);
+        let filled = part.filled().len();
+        let initialized = part.initialized().len();
+        debug_assert!(filled <= initialized);
+        buf.advance(filled);
+        self.left = Some(left - filled);
+        poll
+    }
+}
+
+impl AsyncWrite for Capped {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_handshake_records_begin_tls() {
+        let table: &[(&[u8], Begins)] = &[
+            (b"", Begins::Unsure),
+            (b"\x16", Begins::Unsure),
+            (b"\x16\x03", Begins::Unsure),
+            (b"\x16\x03\x01\x02\x00", Begins::Yes),
+            (b"\x16\x03\x03\x02\x00", Begins::Yes),
+            (b"\x16\x02\x00", Begins::No),
+            (b"\x17\x03\x03", Begins::No),
+            (b"\x80\x2e\x01", Begins::No),
+            (b"GET / HTTP/1.1", Begins::No),
+        ];
+        for (first, expected) in table {
+            assert_eq!(Tls.begins(first), *expected, "{first:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! A request body on its way upstream: counted, bounded, searched for placeholders, never kept.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::idle::Idle;
+use crate::credential::{BodyGuard, CredentialError};
+
+/// An agent that began a body and sends nothing for so long has gone away.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Why a body was cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    #[error("the request body is larger than the {0} bytes the policy allows")]
+    TooLarge(u64),
+    #[error("{0}")]
+    Placeholder(String),
+    #[error("the request body stood still for 30 s")]
+    Idle,
+    #[error("the agent broke off its request body")]
+    BrokenOff,
+}
+
+/// Shared between the body, which travels with the connection, and the exchange, which answers.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+    cut: Mutex<Option<Cut>>,
+}
+
+impl Progress {
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn cut(&self) -> Option<Cut> {
+        self.cut.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+/// The body of a request being sent.
+pub struct Outgoing {
+    /// `None`: nothing (more) to send.
+    inner: Option<Incoming>,
+    guard: BodyGuard,
+    limit: Option<u64>,
+    trailers: bool,
+    idle: Idle,
+    progress: Arc<Progress>,
+}
+
+impl Outgoing {
+    /// `trailers`: pass them on (gRPC); otherwise they are dropped.
+    pub fn new(
+        inner: Incoming,
+        guard: BodyGuard,
+        limit: Option<u64>,
+        trailers: bool,
+    ) -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        let inner = (!inner.is_end_stream()).then_some(inner);
+        let body =
+            Outgoing { inner, guard, limit, trailers, idle: Idle::new(IDLE), progress: progress.clone() };
+        (body, progress)
+    }
+
+    /// For a request that has none (an upgrade).
+    pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        let idle = Idle::new(IDLE);
+        (
+            Outgoing { inner: None, guard, limit: None, trailers: false, idle, progress: progress.clone() },
+            progress,
+        )
+    }
+
+    fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.inner = None;
+        *self.progress.cut.lock().unwrap_or_else(|e| e.into_inner()) = Some(cut.clone());
+        Poll::Ready(Some(Err(cut)))
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = &mut *self;
+        loop {
+            let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+            let frame = match Pin::new(inner).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    ready!(this.idle.poll_expired(cx));
+                    return this.cut(Cut::Idle);
+                }
+            };
+            this.idle.touch();
+            let frame = match frame {
+                None => {
+                    this.inner = None;
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "the agent's request body ended early");
+                    return this.cut(Cut::BrokenOff);
+                }
+                Some(Ok(frame)) => frame,
+            };
+            if let Some(data) = frame.data_ref() {
+                let sent =
+                    this.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+                if let Some(limit) = this.limit.filter(|limit| sent > *limit) {
+                    return this.cut(Cut::TooLarge(limit));
+                }
+                if let Err(error) = this.guard.check(data) {
+                    return this.cut(Cut::Placeholder(told(&error)));
+                }
+            } else if !this.trailers {
+                continue;
+            }
+            return Poll::Ready(Some(Ok(frame)));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A credential error as the agent may read it: names of credentials are its own, names of secrets are not.
+pub fn told(error: &CredentialError) -> String {
+    match error {
+        CredentialError::Misplaced { .. }
+        | CredentialError::Required { .. }
+        | CredentialError::Unfit { .. } => error.to_string(),
+        CredentialError::Secret { .. } => "the credential of this rule cannot be read".into(),
+    }
+}

@@ -1,0 +1,131 @@
+//! From a host to an open, verified stream. Addresses come from our own resolver, and the very
+//! address that is dialled is checked: an allowed name does not open the way to a special one.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use enforcer_policy::Host;
+use ipnet::IpNet;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::dns::{ResolveError, Resolver, special};
+
+/// For all addresses of a host together.
+const CONNECT: Duration = Duration::from_secs(10);
+/// For one address while others wait.
+const ATTEMPT: Duration = Duration::from_secs(3);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(
+        "`{host}` leads to {address}, a special address ({why}); it is dialled only if the policy names it under `dns.private_addresses`"
+    )]
+    Special { host: String, address: IpAddr, why: &'static str },
+    #[error("no connection to {host}:{port}: {error}")]
+    Connect {
+        host: String,
+        port: u16,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the certificate of `{host}` is not accepted: {error}")]
+    Certificate {
+        host: String,
+        #[source]
+        error: rustls::Error,
+    },
+    #[error("the TLS handshake with `{host}` failed: {error}")]
+    Handshake {
+        host: String,
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// May this very address be dialled?
+pub fn permitted(address: IpAddr, private: &[IpNet]) -> Result<(), &'static str> {
+    // The same address written in the other family is the same address.
+    let plain = address.to_canonical();
+    match special(address).or_else(|| special(plain)) {
+        None => Ok(()),
+        Some(_) if private.iter().any(|net| net.contains(&address) || net.contains(&plain)) => Ok(()),
+        Some(why) => Err(why),
+    }
+}
+
+/// An open stream without Nagle's delay, and the address it leads to.
+pub async fn tcp(
+    resolver: &Resolver,
+    host: &Host,
+    port: u16,
+    private: &[IpNet],
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let found: Arc<[IpAddr]> = match host.ip() {
+        Some(ip) => Arc::new([ip]),
+        None => resolver.lookup(host).await?,
+    };
+    let mut refused = None;
+    let mut addresses = Vec::with_capacity(found.len());
+    for address in found.iter().copied() {
+        match permitted(address, private) {
+            Ok(()) => addresses.push(SocketAddr::new(address, port)),
+            Err(why) => refused = Some((address, why)),
+        }
+    }
+    let fail = |error| DialError::Connect { host: host.to_string(), port, error };
+    let Some(last) = addresses.last().copied() else {
+        return Err(match refused {
+            Some((address, why)) => DialError::Special { host: host.to_string(), address, why },
+            None => fail(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
+        });
+    };
+    let deadline = Instant::now() + CONNECT;
+    let mut failure = io::Error::from(io::ErrorKind::TimedOut);
+    for address in addresses {
+        let until = if address == last { deadline } else { deadline.min(Instant::now() + ATTEMPT) };
+        match timeout_at(until, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).map_err(fail)?;
+                return Ok((stream, address));
+            }
+            Ok(Err(error)) => failure = error,
+            Err(_elapsed) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(fail(failure))
+}
+
+/// A verified handshake over it.
+pub async fn tls(
+    stream: TcpStream,
+    host: &Host,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    let fail = |error| DialError::Handshake { host: host.to_string(), error };
+    let name = match (host.ip(), host.name()) {
+        (Some(ip), _) => ServerName::IpAddress(ip.into()),
+        (None, Some(name)) => ServerName::try_from(name.to_owned())
+            .map_err(|error| fail(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
+        (None, None) => unreachable!("a host is a name or an address"),
+    };
+    match timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(inner @ rustls::Error::InvalidCertificate(_)) => {
+                Err(DialError::Certificate { host: host.to_string(), error: inner.clone() })
+            }
+            _ => Err(fail(error)),
+        },
+        Err(_elapsed) => Err(fail(io::ErrorKind::TimedOut.into())),
+    }
+}

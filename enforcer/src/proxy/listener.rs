@@ -1,0 +1,71 @@
+//! Accepts the connections of one session.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Session, Shared, connection};
+use crate::agent::Agent;
+
+/// How long running requests may take to finish once the daemon is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// After an accept that failed for want of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves a session until the daemon drains. Dropping the future ends every connection of the
+/// session at once: do that when its cgroup is gone.
+pub fn serve_session(session: Session, shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
+    async move {
+        let Session { agent, listeners } = session;
+        let ended = CancellationToken::new();
+        let _end_spawned = ended.clone().drop_guard();
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(listener, agent.clone(), shared.clone(), ended.clone()));
+        }
+        while let Some(done) = accepting.join_next().await {
+            if let Err(error) = done {
+                tracing::error!(%error, session = %agent.session, "an accept loop ended unexpectedly");
+            }
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, agent: Arc<Agent>, shared: Arc<Shared>, ended: CancellationToken) {
+    let cap = shared.caps.of(&agent.name);
+    let mut connections = JoinSet::new();
+    loop {
+        // The permit comes first: over the cap, connections wait in the kernel's queue, where they
+        // cost this process nothing.
+        let next = async {
+            let permit = cap.clone().acquire_owned().await.expect("the cap is never closed");
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            () = shared.shutdown.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            (permit, accepted) = next => match accepted {
+                Ok((stream, _peer)) => {
+                    let (agent, shared, ended) = (agent.clone(), shared.clone(), ended.clone());
+                    connections.spawn(async move {
+                        connection::serve(stream, agent, shared, ended).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, session = %agent.session, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, finished).await.is_err() {
+        tracing::warn!(session = %agent.session, "requests still running at the end of the drain were cut");
+    }
+}

@@ -1,0 +1,277 @@
+//! Open connections to one origin, for one agent with one credential.
+//!
+//! HTTP/1 connections wait in a list, HTTP/2 streams share one connection. Each pool has its own TLS
+//! session cache: neither a connection nor a session ever serves a second identity.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
+use rustls::ClientConfig;
+
+use super::body::Outgoing;
+use super::dial::{self, DialError};
+use super::stream::Io;
+use super::upstream::{Origin, UpstreamError};
+use crate::dns::Resolver;
+use crate::tls::ClientTls;
+
+/// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
+const IDLE: Duration = Duration::from_secs(60);
+/// Below this an agent with many parallel requests would shake hands anew for each.
+const KEPT: usize = 64;
+/// As on the agent's side: windows smaller than this halve the bulk rate.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+const PING: Duration = Duration::from_secs(20);
+
+/// The connections to one origin.
+pub(super) struct Pool {
+    /// Never offers HTTP/2: for agents that speak HTTP/1 and for upgrades.
+    http1: Arc<ClientConfig>,
+    either: Arc<ClientConfig>,
+    state: Mutex<State>,
+    /// Held while the shared connection is opened, so that many first requests open one.
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Waiting>,
+    shared: Option<(http2::SendRequest<Outgoing>, SocketAddr)>,
+    /// The origin was offered HTTP/2 and chose HTTP/1.
+    http1_only: bool,
+}
+
+struct Waiting {
+    sender: http1::SendRequest<Outgoing>,
+    address: SocketAddr,
+    since: Instant,
+}
+
+/// A connection taken for one request.
+pub(super) struct Taken {
+    sender: Sender,
+    pub(super) address: SocketAddr,
+    /// It has been used before, so it may have died unnoticed.
+    pub(super) reused: bool,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+/// Brings an HTTP/1 connection back into the pool once the answer has been read to its end.
+pub struct Lease(Option<(Arc<Pool>, http1::SendRequest<Outgoing>, SocketAddr)>);
+
+impl Lease {
+    pub fn give_back(mut self) {
+        if let Some((pool, sender, address)) = self.0.take() {
+            pool.keep(sender, address);
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(tls: &ClientTls) -> Result<Self, UpstreamError> {
+        let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
+        Ok(Pool {
+            http1: config(&[b"http/1.1"])?,
+            either: config(&[b"h2", b"http/1.1"])?,
+            state: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A connection that may carry the request: one at hand or a new one. Those at hand are checked
+    /// against the policy again, which may have changed since they were opened.
+    pub(super) async fn take(
+        &self,
+        origin: &Origin,
+        resolver: &Resolver,
+        private: &[IpNet],
+        multiplex: bool,
+    ) -> Result<Taken, UpstreamError> {
+        if let Some(taken) = self.at_hand(private, multiplex) {
+            return Ok(taken);
+        }
+        if !multiplex || self.state().http1_only {
+            return self.open(origin, resolver, private, multiplex).await;
+        }
+        let _opening = self.opening.lock().await;
+        match self.at_hand(private, multiplex) {
+            Some(taken) => Ok(taken),
+            None => self.open(origin, resolver, private, multiplex).await,
+        }
+    }
+
+    /// A new HTTP/1 connection, for what will not give it back.
+    pub(super) async fn fresh(
+        &self,
+        origin: &Origin,
+        resolver: &Resolver,
+        private: &[IpNet],
+    ) -> Result<Taken, UpstreamError> {
+        self.open(origin, resolver, private, false).await
+    }
+
+    fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
+        let mut state = self.state();
+        let permitted = |address: &SocketAddr| dial::permitted(address.ip(), private).is_ok();
+        if multiplex && let Some((sender, address)) = &state.shared {
+            if !sender.is_closed() && permitted(address) {
+                return Some(Taken {
+                    sender: Sender::Http2(sender.clone()),
+                    address: *address,
+                    reused: true,
+                });
+            }
+            state.shared = None;
+        }
+        state.idle.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < IDLE);
+        let at = state.idle.iter().rposition(|w| w.sender.is_ready() && permitted(&w.address))?;
+        let Waiting { sender, address, .. } = state.idle.swap_remove(at);
+        Some(Taken { sender: Sender::Http1(sender), address, reused: true })
+    }
+
+    async fn open(
+        &self,
+        origin: &Origin,
+        resolver: &Resolver,
+        private: &[IpNet],
+        multiplex: bool,
+    ) -> Result<Taken, UpstreamError> {
+        let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
+        let (io, h2): (Box<dyn Io>, bool) = match origin.scheme {
+            enforcer_policy::Scheme::Http => (Box::new(stream), false),
+            enforcer_policy::Scheme::Https => {
+                let config = if multiplex { &self.either } else { &self.http1 };
+                let stream = dial::tls(stream, &origin.host, config.clone()).await?;
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                (Box::new(stream), h2)
+            }
+        };
+        let io = TokioIo::new(io);
+        let sender = if h2 {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(MAX_RESPONSE_HEAD as u32)
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING)
+                .handshake(io)
+                .await
+                .map_err(UpstreamError::Begin)?;
+            drive(connection);
+            self.state().shared = Some((sender.clone(), address));
+            Sender::Http2(sender)
+        } else {
+            let (sender, connection) = http1::Builder::new()
+                .max_header_size(MAX_RESPONSE_HEAD)
+                .handshake(io)
+                .await
+                .map_err(UpstreamError::Begin)?;
+            drive(connection.with_upgrades());
+            if multiplex {
+                self.state().http1_only = true;
+            }
+            Sender::Http1(sender)
+        };
+        Ok(Taken { sender, address, reused: false })
+    }
+
+    fn keep(&self, sender: http1::SendRequest<Outgoing>, address: SocketAddr) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut state = self.state();
+        if state.idle.len() >= KEPT {
+            state.idle.remove(0);
+        }
+        state.idle.push(Waiting { sender, address, since: Instant::now() });
+    }
+
+    /// Drops what has waited too long. False: nothing is left, the pool may go.
+    pub(super) fn sweep(&self) -> bool {
+        let mut state = self.state();
+        state.idle.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < IDLE);
+        if state.shared.as_ref().is_some_and(|(sender, _)| sender.is_closed()) {
+            state.shared = None;
+        }
+        !state.idle.is_empty() || state.shared.is_some()
+    }
+}
+
+impl Taken {
+    /// Sends. A request that provably never began to be written comes back with the error.
+    pub(super) async fn send(
+        self,
+        pool: &Arc<Pool>,
+        origin: &Origin,
+        mut request: Request<Outgoing>,
+    ) -> Result<(Response<Incoming>, Lease), TrySendError<Request<Outgoing>>> {
+        match self.sender {
+            Sender::Http1(mut sender) => {
+                let path = request.uri().path_and_query().cloned();
+                *request.uri_mut() = path.map_or(Uri::from_static("/"), Uri::from);
+                *request.version_mut() = Version::HTTP_11;
+                request.headers_mut().insert(header::HOST, origin.authority.clone());
+                let response = sender.try_send_request(request).await?;
+                Ok((response, Lease(Some((pool.clone(), sender, self.address)))))
+            }
+            Sender::Http2(mut sender) => {
+                *request.uri_mut() = origin.absolute(request.uri());
+                *request.version_mut() = Version::HTTP_2;
+                request.headers_mut().remove(header::HOST);
+                Ok((sender.try_send_request(request).await?, Lease(None)))
+            }
+        }
+    }
+}
+
+/// Lets the client's half of hyper run until the pool or the peer lets go of it.
+fn drive<F>(connection: F)
+where
+    F: Future<Output = Result<(), hyper::Error>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+}
+
+impl From<DialError> for UpstreamError {
+    fn from(error: DialError) -> Self {
+        UpstreamError::Dial(error)
+    }
+}
+
+impl Origin {
+    /// `scheme://authority/path`, from which hyper writes HTTP/2's pseudo-headers.
+    fn absolute(&self, path: &Uri) -> Uri {
+        let mut parts = path.clone().into_parts();
+        parts.scheme = Some(match self.scheme {
+            enforcer_policy::Scheme::Http => http::uri::Scheme::HTTP,
+            enforcer_policy::Scheme::Https => http::uri::Scheme::HTTPS,
+        });
+        parts.authority = authority(&self.authority);
+        Uri::from_parts(parts).unwrap_or_else(|_error| path.clone())
+    }
+}
+
+fn authority(value: &HeaderValue) -> Option<http::uri::Authority> {
+    http::uri::Authority::try_from(value.as_bytes()).ok()
+}

@@ -1,0 +1,208 @@
+//! Sending one authorized request. There is no way in without a permit.
+//!
+//! Pools are kept per (agent, credential and version, scheme, host, port). A request is sent twice
+//! only when hyper hands it back as never begun; nothing is followed, nothing else is repeated.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use enforcer_policy::{AgentName, CredentialName, Host, Scheme};
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+
+use super::body::{Outgoing, Progress};
+use super::dial::DialError;
+use super::pool::{Lease, Pool};
+use crate::credential::Authorized;
+use crate::dns::Resolver;
+use crate::gate::Code;
+use crate::tls::{ClientTls, TlsError};
+
+/// A model may think this long before it answers; beyond, the connection is taken for dead.
+const ANSWER: Duration = Duration::from_secs(600);
+
+/// Waiting connections that may turn out dead before a new one is opened.
+const MAX_DEAD: u32 = 3;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error(transparent)]
+    Dial(DialError),
+    #[error("the server did not begin to speak HTTP: {0}")]
+    Begin(#[source] hyper::Error),
+    #[error("the connection failed before the request was sent: {0}")]
+    Unsent(#[source] hyper::Error),
+    #[error("the connection failed after the request was begun: {0}")]
+    Broken(#[source] hyper::Error),
+    #[error("the server did not answer within 10 minutes")]
+    Silent,
+    #[error("TLS settings: {0}")]
+    Settings(#[source] TlsError),
+    #[error("`{0}` cannot be written as a host header")]
+    Authority(String),
+}
+
+impl UpstreamError {
+    pub fn code(&self) -> Code {
+        match self {
+            UpstreamError::Dial(DialError::Resolve(_)) => Code::NameUnresolved,
+            UpstreamError::Dial(DialError::Special { .. }) => Code::SpecialAddress,
+            UpstreamError::Dial(DialError::Connect { .. } | DialError::Handshake { .. }) => {
+                Code::UpstreamUnreachable
+            }
+            UpstreamError::Dial(DialError::Certificate { .. }) => Code::UpstreamCertificate,
+            UpstreamError::Begin(_) | UpstreamError::Unsent(_) | UpstreamError::Broken(_) => {
+                Code::UpstreamFailed
+            }
+            UpstreamError::Silent => Code::UpstreamTimeout,
+            UpstreamError::Settings(_) | UpstreamError::Authority(_) => Code::UpstreamFailed,
+        }
+    }
+}
+
+/// Where a request goes.
+pub(super) struct Origin {
+    pub(super) scheme: Scheme,
+    pub(super) host: Host,
+    pub(super) port: u16,
+    /// `host[:port]` as a header value.
+    pub(super) authority: HeaderValue,
+}
+
+/// Whose connection it is. Two requests share connections only if all of this is equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    agent: AgentName,
+    credential: Option<CredentialName>,
+    /// Names and versions of the secrets in the request.
+    secrets: Vec<(String, u32)>,
+    scheme: Scheme,
+    host: Host,
+    port: u16,
+}
+
+/// An answer's head with its body still to come.
+pub struct Sent {
+    pub response: Response<Incoming>,
+    pub address: SocketAddr,
+    pub lease: Lease,
+}
+
+/// How the agent's side wants it carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// HTTP/1.
+    Single,
+    /// HTTP/2 where the origin offers it.
+    Multiplexed,
+    /// HTTP/1 on a new connection that will not come back.
+    Upgrade,
+}
+
+/// All pools.
+pub struct Upstreams {
+    resolver: Arc<Resolver>,
+    tls: ClientTls,
+    pools: Mutex<HashMap<Identity, Arc<Pool>>>,
+}
+
+impl Upstreams {
+    pub fn new(resolver: Arc<Resolver>, tls: ClientTls) -> Self {
+        Upstreams { resolver, tls, pools: Mutex::default() }
+    }
+
+    /// Sends the request and waits for the head of the answer. `progress` belongs to `body`.
+    pub async fn send(
+        &self,
+        authorized: Authorized,
+        body: Outgoing,
+        progress: &Progress,
+        private: &[IpNet],
+        carriage: Carriage,
+    ) -> Result<Sent, UpstreamError> {
+        let Authorized { permit, parts, injected } = authorized;
+        let asked = permit.request();
+        let identity = Identity {
+            agent: permit.agent().name.clone(),
+            credential: permit.credential().map(|spec| spec.name.clone()),
+            secrets: injected.iter().map(|fetched| (fetched.name.clone(), fetched.version)).collect(),
+            scheme: asked.scheme,
+            host: asked.host.clone(),
+            port: asked.port,
+        };
+        let origin = Origin::of(&identity)?;
+        let pool = self.pool(identity)?;
+        let mut request = Request::from_parts(parts, body);
+        let mut dead = 0;
+        loop {
+            let taken = match carriage {
+                _ if dead >= MAX_DEAD => pool.fresh(&origin, &self.resolver, private).await?,
+                Carriage::Single => pool.take(&origin, &self.resolver, private, false).await?,
+                Carriage::Multiplexed => pool.take(&origin, &self.resolver, private, true).await?,
+                Carriage::Upgrade => pool.fresh(&origin, &self.resolver, private).await?,
+            };
+            let (address, reused) = (taken.address, taken.reused);
+            let sending = taken.send(&pool, &origin, request);
+            match answered(sending, progress).await? {
+                Ok((response, lease)) => return Ok(Sent { response, address, lease }),
+                Err(mut error) => match error.take_message() {
+                    // Never begun, on a connection that had died while it waited: provably unused.
+                    Some(unsent) if reused => {
+                        request = unsent;
+                        dead += 1;
+                    }
+                    Some(_) => return Err(UpstreamError::Unsent(error.into_error())),
+                    None => return Err(UpstreamError::Broken(error.into_error())),
+                },
+            }
+        }
+    }
+
+    fn pool(&self, identity: Identity) -> Result<Arc<Pool>, UpstreamError> {
+        let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(pool) = pools.get(&identity) {
+            return Ok(pool.clone());
+        }
+        // A new origin is rare next to a request; the moment to forget the ones nobody uses.
+        pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
+        let pool = Arc::new(Pool::new(&self.tls)?);
+        pools.insert(identity, pool.clone());
+        Ok(pool)
+    }
+
+    /// Closes connections that have waited too long. To be called every few seconds.
+    pub fn sweep(&self) {
+        let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
+        // A pool keeps its TLS session cache for as long as it has a connection.
+        pools.retain(|_identity, pool| pool.sweep() || Arc::strong_count(pool) > 1);
+    }
+}
+
+/// Waits for the answer as long as the request still moves, then for [`ANSWER`].
+async fn answered<T>(sending: impl Future<Output = T>, progress: &Progress) -> Result<T, UpstreamError> {
+    tokio::pin!(sending);
+    loop {
+        let before = progress.bytes();
+        match tokio::time::timeout(ANSWER, sending.as_mut()).await {
+            Ok(answer) => return Ok(answer),
+            Err(_elapsed) if progress.bytes() > before => {}
+            Err(_elapsed) => return Err(UpstreamError::Silent),
+        }
+    }
+}
+
+impl Origin {
+    fn of(identity: &Identity) -> Result<Self, UpstreamError> {
+        let Identity { scheme, host, port, .. } = identity;
+        let name = match host.ip() {
+            Some(ip) if ip.is_ipv6() => format!("[{ip}]"),
+            _ => host.to_string(),
+        };
+        let text = if *port == scheme.default_port() { name } else { format!("{name}:{port}") };
+        let authority = HeaderValue::try_from(&text).map_err(|_error| UpstreamError::Authority(text))?;
+        Ok(Origin { scheme: *scheme, host: host.clone(), port: *port, authority })
+    }
+}

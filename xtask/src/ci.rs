@@ -1,0 +1,24 @@
+//! What is checked of a change before its tests run. Stops at the first failure.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::run::{step, step_with};
+use crate::{bpf, setup, tidy};
+
+pub(crate) fn ci(root: &Path) -> Result<()> {
+    setup::setup(root)?;
+    step(root, "Format", &["cargo", "fmt", "--all", "--check"])?;
+    tidy::tidy(root)?;
+    // The host crate embeds the object, so it comes before anything that compiles the host crate.
+    bpf::build(root)?;
+    step(root, "Lints", &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let strict = [("RUSTDOCFLAGS", "-D warnings".to_owned())];
+    step_with(
+        root,
+        "Documentation",
+        &["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"],
+        &strict,
+    )
+}
