@@ -83,8 +83,11 @@ impl Record {
     }
 }
 
-/// What an earlier keeper left. Files that cannot be read come back as errors with their session's name.
-pub(crate) fn load_all(paths: &Paths) -> Result<Vec<Result<Record, (String, Error)>>, Error> {
+/// A session's record, or its name and why it cannot be read.
+pub(crate) type Loaded = Result<Record, (String, Error)>;
+
+/// What an earlier keeper left.
+pub(crate) fn load_all(paths: &Paths) -> Result<Vec<Loaded>, Error> {
     let dir = paths.sessions();
     let mut records = Vec::new();
     for entry in fs::read_dir(&dir).doing(|| format!("list {}", dir.display()))? {

@@ -60,11 +60,7 @@ pub fn main() -> ExitCode {
         }
     };
     let Err(error) = become_agent(&channel);
-    let report = Report::Failed {
-        message: error.chain(),
-        hint: error.hint(),
-        exit_code: error.exit_code(),
-    };
+    let report = Report::Failed { message: error.chain(), hint: error.hint(), exit_code: error.exit_code() };
     // A keeper that is gone cannot be told; the exit code says it to whoever waits.
     if channel.send(&report, &[]).is_err() {
         note(&error.chain());
@@ -76,10 +72,9 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
     let received = channel.receive::<Spec>().doing(|| "read what to start".into())?;
     let received = received.ok_or_else(|| Error::refused("the daemon went away", "start it again"))?;
     let spec = received.message;
-    let [cwd, netns, cgroup]: [OwnedFd; 3] = received
-        .descriptors
-        .try_into()
-        .map_err(|_| Error::refused("the daemon sent other descriptors than expected", "report this"))?;
+    let [cwd, netns, cgroup]: [OwnedFd; 3] = received.descriptors.try_into().map_err(|_descriptors| {
+        Error::refused("the daemon sent other descriptors than expected", "report this")
+    })?;
 
     // The daemon's own is stricter.
     rustix::process::umask(Mode::from_raw_mode(0o022));

@@ -145,8 +145,11 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
     if fs::canonicalize("/var/run").is_ok_and(|real| real != Path::new("/run")) {
         places.push("/var/run".into());
     }
+    let mounted = mounts().doing(|| "read the mount table".into())?;
     for place in places {
-        detach(&place)?;
+        for mount in mounted.iter().filter(|mount| mount.point.starts_with(&place)) {
+            detach(&mount.point)?;
+        }
         rustix::mount::mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=0755,size=16m"))
             .doing(|| format!("give the agent its own {}", place.display()))?;
     }
@@ -162,8 +165,8 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
 /// Lets go of a mount with all that is mounted below it, rather than leaving it underneath another one.
 fn detach(path: &Path) -> Result<(), Error> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH) {
-        // Not a mount of its own.
-        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+        // Not a mount of its own, or gone with the one above it.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(error).doing(|| format!("let go of {}", path.display())),
     }
 }

@@ -192,9 +192,10 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             "restart the daemon: systemctl restart enforcer",
         ));
     }
-    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] = received.descriptors.try_into().map_err(|_| {
-        Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
-    })?;
+    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] =
+        received.descriptors.try_into().map_err(|_descriptors| {
+            Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
+        })?;
     let stdio = [stdin, stdout, stderr];
     check_descriptors(&stdio, &launch.stdio, &cwd, peer.uid)?;
     identity::check_name(&launch.agent)?;

@@ -90,7 +90,10 @@ impl NoPrograms {
         writeln!(log, "{call} {detail}").unwrap();
         let fails = fs::read_to_string(self.dir.join("kernel-fails")).unwrap_or_default();
         if fails.trim() == call {
-            return Err(KernelError::Other { message: format!("{call} fails"), hint: "as told".into() });
+            return Err(KernelError::Io {
+                what: format!("go on: {call} fails"),
+                error: io::Error::other("as told"),
+            });
         }
         Ok(())
     }
@@ -203,7 +206,7 @@ fn run(arguments: Vec<String>) -> ExitCode {
     match standin::run(request) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            let hint = error.hint().unwrap_or_default().to_owned();
+            let hint = error.hint().unwrap_or_default();
             eprintln!("run: {error}; hint: {hint}");
             ExitCode::from(error.exit_code())
         }

@@ -145,9 +145,7 @@ impl World {
 
     pub(crate) fn worker_pid(&self) -> u32 {
         let keeper = self.keeper.as_ref().unwrap().id();
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
-        // Children of the supervising thread: look at every thread.
-        let _ = children;
+        // It is a child of the thread that keeps it running.
         for task in fs::read_dir(format!("/proc/{keeper}/task")).unwrap() {
             let path = task.unwrap().path().join("children");
             for pid in fs::read_to_string(path).unwrap_or_default().split_whitespace() {
@@ -189,12 +187,12 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
-            let _ = keeper.kill();
-            let _ = keeper.wait();
+            drop(keeper.kill());
+            drop(keeper.wait());
         }
         for cgroup in cgroups(&self.root) {
             let cgroup = self.root.join(cgroup);
-            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+            drop(fs::write(cgroup.join("cgroup.kill"), "1"));
             for _ in 0..100 {
                 if fs::remove_dir(&cgroup).is_ok() {
                     break;
@@ -202,9 +200,9 @@ impl Drop for World {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        let _ = fs::remove_dir(&self.root);
-        let _ = rustix::mount::unmount(self.run_dir.join("netns"), rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(&self.run_dir);
+        drop(fs::remove_dir(&self.root));
+        drop(rustix::mount::unmount(self.run_dir.join("netns"), rustix::mount::UnmountFlags::DETACH));
+        drop(fs::remove_dir_all(&self.run_dir));
         if std::thread::panicking() {
             #[allow(clippy::print_stderr, reason = "shows why a test failed")]
             {
