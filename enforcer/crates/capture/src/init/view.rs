@@ -124,6 +124,8 @@ fn hide_kernel_objects() -> Result<(), Error> {
     for mount in mounts().doing(|| "read the mount table".into())? {
         let done = match mount.kind.as_str() {
             "bpf" => hide(&mount.point),
+            // Namespaces, also those of another instance.
+            "nsfs" => detach(&mount.point),
             "cgroup" | "cgroup2" => sys::mount_read_only_recursive(&mount.point)
                 .doing(|| format!("make {} read-only", mount.point.display())),
             _ => Ok(()),

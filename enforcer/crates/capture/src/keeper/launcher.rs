@@ -114,9 +114,10 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
             return;
         }
     };
-    let Started { session, mut child, pidfd } = started;
+    let Started { session, uid, mut child, pidfd } = started;
     let launched = FromKeeper::Launched { session: session.clone(), pid: child.id() };
     tell(channel, &launched, &[pidfd.as_fd()]);
+    info!(session, uid, pid = child.id(), "agent started");
     // Its thread outlives a caller that goes away: somebody must wait for the child.
     let waiter = std::thread::Builder::new().name("wait".into()).spawn({
         let channel = Arc::clone(channel);
@@ -265,6 +266,7 @@ fn check_descriptors(
 /// An agent that runs.
 struct Started {
     session: String,
+    uid: u32,
     child: Child,
     pidfd: OwnedFd,
 }
@@ -396,8 +398,7 @@ fn start(
     record.pid = child.id();
     record.save(&keeper.paths)?;
     watch(keeper, running)?;
-    info!(session = id, agent = record.session.agent, uid = spec.uid, pid = child.id(), "agent started");
-    Ok(Started { session: id, child, pidfd })
+    Ok(Started { session: id, uid: spec.uid, child, pidfd })
 }
 
 /// Returns when the agent's program runs, or says why it does not.

@@ -56,12 +56,12 @@ fn subject_hashes_are_those_of_openssl() {
 fn no_bytes_make_the_reader_fall() {
     let der = certificate::parse_pem(&fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap())[0].der.clone();
     for cut in 0..der.len() {
-        drop(Certificate { der: der[..cut].to_vec() }.subject_hash());
+        assert_eq!(Certificate { der: der[..cut].to_vec() }.subject_hash(), None);
     }
     for position in 0..der.len() {
         let mut bent = der.clone();
         bent[position] ^= 0xff;
-        drop(Certificate { der: bent }.subject_hash());
+        std::hint::black_box(Certificate { der: bent }.subject_hash());
     }
 }
 
