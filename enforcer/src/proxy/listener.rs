@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Session, Shared, connection};
 use crate::agent::Agent;
+use crate::shutdown::DRAIN;
 
-/// How long running requests may take to finish once the daemon is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
