@@ -315,7 +315,7 @@ fn details(receipt: &Receipt, zone: &Zone) -> String {
     let rule = some(&intent.rule).map_or(String::new(), |rule| format!(" by rule `{rule}`"));
     rows.push(("decision", format!("{verdict}{rule} ({})", shown(&intent.reason))));
     rows.extend(some(&intent.policy).map(|policy| ("policy", policy)));
-    rows.extend(some(&intent.credential).map(|credential| ("credential", credential)));
+    rows.extend(receipt.credential().map(|credential| ("credential", shown(credential).into_owned())));
     if let Some(until) = receipt.until {
         rows.push((
             "stands for",
