@@ -278,7 +278,7 @@ pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::audit::{Intent, Outcome, RequestId};
+    use crate::audit::{Intent, Outcome, RequestId, Verdict};
 
     pub(crate) fn allowed() -> Receipt {
         Receipt {
