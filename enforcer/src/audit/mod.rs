@@ -37,7 +37,6 @@ mod record;
 mod recover;
 mod segment;
 mod shared;
-pub mod text;
 pub mod verify;
 mod writer;
 
