@@ -126,7 +126,10 @@ pub struct Outcome {
 impl Outcome {
     pub(super) fn bound(&mut self) {
         clip(&mut self.end, MAX_TEXT);
-        [&mut self.credential, &mut self.upstream, &mut self.error].into_iter().flatten().for_each(|text| clip(text, MAX_TEXT));
+        [&mut self.credential, &mut self.upstream, &mut self.error]
+            .into_iter()
+            .flatten()
+            .for_each(|text| clip(text, MAX_TEXT));
     }
 }
 

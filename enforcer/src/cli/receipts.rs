@@ -507,9 +507,7 @@ mod tests {
     #[test]
     fn the_command_line_is_understood() {
         let parse = |text: &str| Line::try_parse_from(text.split(' ')).map(|line| line.command);
-        assert!(
-            matches!(parse("receipts ls --denied"), Ok(ReceiptsCommand::Ls(args)) if args.filter.denied)
-        );
+        assert!(matches!(parse("receipts ls --denied"), Ok(ReceiptsCommand::Ls(args)) if args.filter.denied));
         assert!(
             matches!(parse("receipts show r_abc"), Ok(ReceiptsCommand::Show(args)) if args.id == "r_abc")
         );
