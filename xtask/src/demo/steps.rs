@@ -197,8 +197,8 @@ fn rate(stage: &mut Stage<'_>) -> Result<()> {
     let lower = output.stdout.to_lowercase();
     screen.check("five times 200", output.stdout.starts_with("200 200 200 200 200"));
     screen.check("then 429 with Retry-After", lower.contains(" 429") && lower.contains("retry-after:"));
-    let posts = stage.world.seen().iter().filter(|s| s.method == "POST" && s.uri == "/v1/items").count();
-    screen.check("the server was asked five times", posts == 5);
+    let posts = || stage.world.seen().iter().filter(|s| s.method == "POST" && s.uri == "/v1/items").count();
+    screen.check("the server was asked five times", wait(|| posts() == 5));
     Ok(())
 }
 
@@ -245,6 +245,7 @@ fn raw_egress(stage: &mut Stage<'_>) -> Result<()> {
             Judge::Packet(wanted) => stage.world.sniffer.saw(mark, Duration::from_millis(500), wanted),
             Judge::Exit => off.ok(),
         };
+        stage.world.sniffer.quiet();
         let mark = stage.world.sniffer.mark();
         let on = stage.daemon.run_agent("demo", &line)?;
         let packets = stage.world.sniffer.since(mark).len();
