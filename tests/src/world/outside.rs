@@ -55,7 +55,9 @@ pub fn start(netns: &Path, dir: &Path, canaries: &Canaries) -> Result<Vec<Child>
 
 /// Every request so far, in order.
 pub fn seen(dir: &Path) -> Vec<Seen> {
-    let text = fs::read_to_string(dir.join("access.log")).unwrap_or_default();
+    // A pack that git pushes is in the log as it came.
+    let text = fs::read(dir.join("access.log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).map(|v| read(&v)).collect()
 }
 
