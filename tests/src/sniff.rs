@@ -55,6 +55,12 @@ impl Sniffer {
         self.lock().iter().skip(mark).filter(|p| !p.is_housekeeping()).cloned().collect()
     }
 
+    /// Waits until no packet has come for a while: connections of an earlier attempt still say goodbye.
+    pub fn quiet(&self) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < deadline && !self.since(self.mark()).is_empty() {}
+    }
+
     /// Waits until a packet since `mark` satisfies `wanted`.
     pub fn saw(&self, mark: usize, wait: Duration, wanted: impl Fn(&Packet) -> bool) -> bool {
         let deadline = Instant::now() + wait;

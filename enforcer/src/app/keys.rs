@@ -66,7 +66,11 @@ async fn placeholders(secrets: &Secrets) -> anyhow::Result<Zeroizing<[u8; 32]>> 
     })
     .await?;
     let mut key = Zeroizing::new([0; 32]);
-    anyhow::ensure!(bytes.len() == key.len(), "the placeholder key in the vault has {} bytes instead of 32", bytes.len());
+    anyhow::ensure!(
+        bytes.len() == key.len(),
+        "the placeholder key in the vault has {} bytes instead of 32",
+        bytes.len()
+    );
     key.copy_from_slice(&bytes);
     Ok(key)
 }
@@ -76,10 +80,15 @@ async fn open_or_make(
     name: &'static str,
     make: impl FnOnce() -> anyhow::Result<Zeroizing<Vec<u8>>>,
 ) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    if let Some(bytes) = secrets.open_own(name).await.with_context(|| format!("cannot open the daemon's own `{name}`"))? {
+    if let Some(bytes) =
+        secrets.open_own(name).await.with_context(|| format!("cannot open the daemon's own `{name}`"))?
+    {
         return Ok(bytes);
     }
     let bytes = make()?;
-    secrets.seal_own(name, bytes.clone()).await.with_context(|| format!("cannot store the daemon's own `{name}`"))?;
+    secrets
+        .seal_own(name, bytes.clone())
+        .await
+        .with_context(|| format!("cannot store the daemon's own `{name}`"))?;
     Ok(bytes)
 }

@@ -82,10 +82,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let key = VaultKey::read(std::fs::File::from(vault_key)).context("cannot read the vault key")?;
     let secrets = Secrets::open(&directory.join("vault.db"), key).context("cannot open the vault")?;
     let own = OwnKeys::open(&secrets).await?;
-    let audit = AuditLog::open(
-        &directory,
-        Options { key: Some(&own.receipts), ..Options::default() },
-    )?;
+    let audit = AuditLog::open(&directory, Options { key: Some(&own.receipts), ..Options::default() })?;
     let policies = Policies::open(&config.policy_dir);
     let resolver = Arc::new(resolver(&config)?);
     let roots = ClientTls::load(&config.upstream_roots)?;
@@ -109,7 +106,8 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         audit.clone(),
         &shutdown,
     );
-    let managed_root = cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
+    let managed_root =
+        cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
     let state = ControlState {
         policies: policies.clone(),
         agents: Arc::clone(&agents),

@@ -12,6 +12,8 @@ use crate::agent::{Agent, Agents, CgroupId};
 use crate::audit::{AuditLog, Intent, Outcome, RequestId, Verdict};
 use crate::shutdown::Shutdown;
 
+/// `SOCK_DGRAM`.
+const DATAGRAM: u32 = 2;
 /// Refusals read and not yet recorded. More wait in the ring buffer, which counts what it loses.
 const QUEUE: usize = 256;
 
@@ -29,6 +31,9 @@ pub(super) fn spawn(events: Events, agents: Arc<Agents>, audit: AuditLog, shutdo
                     None => return error!("refusals made in the kernel are no longer recorded"),
                 },
             };
+            if is_ranking(&refused) {
+                continue;
+            }
             let agent = agents.by_cgroup(CgroupId(refused.cgroup_id));
             if let Err(error) = audit.refused(intent(&refused, agent.as_deref()), outcome(&refused)).await {
                 // The refusal stands without its receipt; there is nothing left to close.
@@ -36,6 +41,12 @@ pub(super) fn spawn(events: Events, agents: Arc<Agents>, audit: AuditLog, shutdo
             }
         }
     });
+}
+
+/// Resolver libraries connect datagram sockets to rank addresses (RFC 6724, section 5), some at every look-up. Connecting
+/// one sends nothing; what is sent is refused by other hooks, and recorded.
+fn is_ranking(refused: &Refused) -> bool {
+    refused.sock_type == DATAGRAM && refused.hook.starts_with("connect")
 }
 
 fn watch(mut events: Events, sender: &mpsc::Sender<Refused>) {

@@ -52,7 +52,12 @@ impl Sessions {
     }
 
     /// Serves the session on the keeper's listeners. Descriptors as `message::ToWorker::Govern` lists them.
-    pub(super) fn govern(&mut self, seq: u64, session: message::Session, descriptors: Vec<OwnedFd>) -> ToKeeper {
+    pub(super) fn govern(
+        &mut self,
+        seq: u64,
+        session: message::Session,
+        descriptors: Vec<OwnedFd>,
+    ) -> ToKeeper {
         match self.serve(&session, descriptors) {
             Ok(()) => ToKeeper::Done { seq },
             Err(error) => ToKeeper::Refused {
@@ -74,7 +79,8 @@ impl Sessions {
             uid: session.uid,
         });
         let listeners = vec![tcp(tcp4)?, tcp(tcp6)?];
-        let sockets = dns::Sockets { udp: vec![udp4.into(), udp6.into()], tcp: vec![dns4.into(), dns6.into()] };
+        let sockets =
+            dns::Sockets { udp: vec![udp4.into(), udp6.into()], tcp: vec![dns4.into(), dns6.into()] };
 
         self.agents.insert(Arc::clone(&agent));
         let ended = CancellationToken::new();
@@ -119,7 +125,10 @@ impl Sessions {
     fn unknown_agent_hint(&self, agent: &str, known: &[&str]) -> String {
         let directory = self.policies.last().directory;
         if known.is_empty() {
-            return format!("write {}/{agent}.yaml, check it with `enforcer policy check`, then `enforcer reload`", directory.display());
+            return format!(
+                "write {}/{agent}.yaml, check it with `enforcer policy check`, then `enforcer reload`",
+                directory.display()
+            );
         }
         format!("agents with a policy: {}", known.join(", "))
     }

@@ -103,7 +103,7 @@ fn cells(receipt: &Receipt) -> [Cow<'_, str>; 33] {
         maybe(intent.rule.as_ref()),
         text(&intent.reason),
         maybe(intent.policy.as_ref()),
-        maybe(intent.credential.as_ref()),
+        receipt.credential().map_or(Cow::Borrowed(""), text),
         number(count),
         some(*until),
         outcome.map_or(Cow::Borrowed(""), |o| text(&o.end)),

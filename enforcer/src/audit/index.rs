@@ -324,8 +324,9 @@ fn take(db: &Connection, entry: Entry) -> rusqlite::Result<Option<(u64, u64)>> {
             (intent, Some(outcome), count, Some(until))
         }
         Body::Outcome(closed) => {
-            let sql = "UPDATE receipts SET outcome = ?2 WHERE seq = ?1";
-            db.prepare_cached(sql)?.execute(params![signed(closed.of), json(&closed.outcome)])?;
+            let sql = "UPDATE receipts SET outcome = ?2, denied = denied OR ?3 WHERE seq = ?1";
+            let refused = closed.outcome.end == "refused";
+            db.prepare_cached(sql)?.execute(params![signed(closed.of), json(&closed.outcome), refused])?;
             return Ok(Some((seq, closed.of)));
         }
         Body::Start(_) | Body::Stop {} | Body::Head(_) => return Ok(None),

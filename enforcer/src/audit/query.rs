@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Time;
-use super::record::{Receipt, Verdict};
+use super::record::Receipt;
 
 /// Receipts given at once where nobody asked for a number, and at most.
 const USUAL: u32 = 200;
@@ -37,7 +37,7 @@ impl Query {
     pub fn matches(&self, receipt: &Receipt) -> bool {
         let host = receipt.intent.host.as_deref();
         self.agent.as_deref().is_none_or(|agent| agent == receipt.intent.agent)
-            && (!self.denied || receipt.intent.verdict == Verdict::Deny)
+            && (!self.denied || receipt.refused())
             && self.host.as_deref().is_none_or(|asked| match asked.strip_prefix('*') {
                 Some(below) => host.is_some_and(|host| host.len() > below.len() && host.ends_with(below)),
                 None => host == Some(asked),

@@ -76,7 +76,7 @@ pub struct Intent {
     /// stable code: `allowed`, `no_rule`, `deny_rule`, `rate_limited`, `bad_request`, …
     pub reason: String,
     pub policy: Option<String>,
-    /// `github@3`
+    /// the credential the rule brings, by name
     pub credential: Option<String>,
 }
 
@@ -110,6 +110,9 @@ pub struct Outcome {
     /// `done`, `refused`, `cancelled`, `upstream_failed`, `unknown`
     pub end: String,
     pub status: Option<u16>,
+    /// what was attached, with the version of its secret: `github@3`
+    #[serde(default)]
+    pub credential: Option<String>,
     pub upstream: Option<String>,
     pub request_bytes: u64,
     pub response_bytes: u64,
@@ -123,7 +126,10 @@ pub struct Outcome {
 impl Outcome {
     pub(super) fn bound(&mut self) {
         clip(&mut self.end, MAX_TEXT);
-        [&mut self.upstream, &mut self.error].into_iter().flatten().for_each(|text| clip(text, MAX_TEXT));
+        [&mut self.credential, &mut self.upstream, &mut self.error]
+            .into_iter()
+            .flatten()
+            .for_each(|text| clip(text, MAX_TEXT));
     }
 }
 
@@ -144,6 +150,19 @@ pub struct Receipt {
     pub until: Option<Time>,
     /// of the intent's entry, in hex
     pub hash: String,
+}
+
+impl Receipt {
+    /// The agent was told no: by the policy, or after its yes (a misplaced placeholder, a body too large).
+    pub fn refused(&self) -> bool {
+        self.intent.verdict == Verdict::Deny || self.outcome.as_ref().is_some_and(|o| o.end == "refused")
+    }
+
+    /// The credential that was attached, with its version; before that is known, the one the rule brings.
+    pub fn credential(&self) -> Option<&str> {
+        let attached = self.outcome.as_ref().and_then(|outcome| outcome.credential.as_deref());
+        attached.or(self.intent.credential.as_deref())
+    }
 }
 
 #[cfg(test)]

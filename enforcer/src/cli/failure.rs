@@ -45,6 +45,12 @@ impl Failure {
         self
     }
 
+    /// The same failure with another exit code.
+    pub fn ending_with(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     pub fn code(&self) -> u8 {
         self.code
     }

@@ -17,7 +17,7 @@ use clap::Args;
 use super::zone::Zone;
 use crate::audit::clock::Time;
 use crate::audit::text::shown;
-use crate::audit::{Event, Query, Receipt, Verdict, export};
+use crate::audit::{Event, Query, Receipt, export};
 
 /// Receipts shown before the new ones in `logs -f`.
 const BEFORE_FOLLOW: u32 = 10;
@@ -200,15 +200,12 @@ pub(super) fn line(receipt: &Receipt, zone: &Zone, now: Time) -> String {
     if offset == "Z" {
         line.push('Z');
     }
-    let (style, verdict) = match intent.verdict {
-        Verdict::Allow => (GREEN, "allow"),
-        Verdict::Deny => (RED, "deny"),
-    };
+    let (style, verdict) = if receipt.refused() { (RED, "deny") } else { (GREEN, "allow") };
     let rule = intent
         .rule
         .as_deref()
         .map_or_else(|| format!("({})", shown(&intent.reason)), |rule| shown(rule).into_owned());
-    let credential = intent.credential.as_deref().unwrap_or_default();
+    let credential = receipt.credential().unwrap_or_default();
     let status = outcome.and_then(|o| o.status).map_or(String::new(), |status| status.to_string());
     let took = outcome.filter(|o| o.total_us > 0).map_or(String::new(), |o| duration(o.total_us));
     write!(
@@ -281,7 +278,7 @@ pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::audit::{Intent, Outcome, RequestId};
+    use crate::audit::{Intent, Outcome, RequestId, Verdict};
 
     pub(crate) fn allowed() -> Receipt {
         Receipt {

@@ -315,7 +315,7 @@ fn details(receipt: &Receipt, zone: &Zone) -> String {
     let rule = some(&intent.rule).map_or(String::new(), |rule| format!(" by rule `{rule}`"));
     rows.push(("decision", format!("{verdict}{rule} ({})", shown(&intent.reason))));
     rows.extend(some(&intent.policy).map(|policy| ("policy", policy)));
-    rows.extend(some(&intent.credential).map(|credential| ("credential", credential)));
+    rows.extend(receipt.credential().map(|credential| ("credential", shown(credential).into_owned())));
     if let Some(until) = receipt.until {
         rows.push((
             "stands for",
@@ -507,9 +507,7 @@ mod tests {
     #[test]
     fn the_command_line_is_understood() {
         let parse = |text: &str| Line::try_parse_from(text.split(' ')).map(|line| line.command);
-        assert!(
-            matches!(parse("receipts ls --denied"), Ok(ReceiptsCommand::Ls(args)) if args.filter.denied)
-        );
+        assert!(matches!(parse("receipts ls --denied"), Ok(ReceiptsCommand::Ls(args)) if args.filter.denied));
         assert!(
             matches!(parse("receipts show r_abc"), Ok(ReceiptsCommand::Show(args)) if args.id == "r_abc")
         );

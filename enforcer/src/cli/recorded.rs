@@ -26,7 +26,11 @@ pub(super) fn logs(args: &LogsArgs, context: &Context, out: &mut Output) -> Ende
                 Ok(event) => result = printer.event(&event),
                 Err(error) => unreadable = Some(error),
             }
-            if result.is_ok() && unreadable.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if result.is_ok() && unreadable.is_none() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
         if let Some(error) = unreadable {
             return Err(Failure::new(FAILED, error).hint("is the daemon as old as this client?"));

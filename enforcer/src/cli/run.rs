@@ -6,15 +6,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_capture::launch::Exit;
 use enforcer_capture::standin::{self, Request};
 
 use super::{Context, Ended, Failure};
 
 /// What `env`, `docker run` and `systemd-run` end with when they fail themselves.
 const OURS: u8 = 125;
-/// A shell's: 128 and the signal that ended the command.
-const SIGNALLED: i32 = 128;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -32,14 +29,14 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: RunArgs, context: &Context) -> Ended {
-    let socket = context.launch_socket()?;
+    // The codes of other commands would be taken for the command's own.
+    let socket = context.launch_socket().map_err(|failure| failure.ending_with(OURS))?;
     let environment = std::env::vars_os()
         .filter(|(name, _)| !args.clean_env || ["PATH", "TERM", "LANG", "TZ"].iter().any(|kept| name == kept))
         .collect();
     let request = Request { socket, agent: args.agent, user: args.user, command: args.command, environment };
     match standin::run(request) {
-        Ok(Exit::Code(code)) => Ok(exit(code)),
-        Ok(Exit::Signal(signal)) => Ok(exit(SIGNALLED + signal)),
+        Ok(exit) => Ok(ExitCode::from(exit.code())),
         Err(error) => {
             let (code, hint) = (error.exit_code(), error.hint());
             let failure = Failure::new(code, error);
@@ -49,8 +46,4 @@ pub(super) fn run(args: RunArgs, context: &Context) -> Ended {
             })
         }
     }
-}
-
-fn exit(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code).unwrap_or(OURS))
 }

@@ -41,8 +41,7 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
         .hint("stop the daemon, then repeat it with `--yes`"));
     }
     let layout = Layout { managed_root, pins: config.pins };
-    Kernel::unmanage(&layout)
-        .map_err(|error| {
+    Kernel::unmanage(&layout).map_err(|error| {
         let hint = error.hint();
         Failure::new(FAILED, error).hint(hint)
     })?;

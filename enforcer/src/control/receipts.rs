@@ -90,8 +90,11 @@ pub(super) async fn verify(State(state): State<ControlState>, body: Bytes) -> Re
         serde_json::from_slice(&body)
             .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?
     };
-    let expected: Option<Head> =
-        asked.head.map(|head| head.parse()).transpose().map_err(|error: String| Failure::bad_request(error))?;
+    let expected: Option<Head> = asked
+        .head
+        .map(|head| head.parse())
+        .transpose()
+        .map_err(|error: String| Failure::bad_request(error))?;
     let audit = state.audit;
     let verified = tokio::task::spawn_blocking(move || audit.verify(expected.as_ref())).await;
     let report = verified.map_err(|error| Failure::internal(&error))?;

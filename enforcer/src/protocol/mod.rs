@@ -9,3 +9,6 @@ use crate::proxy::Protocol;
 
 /// Asked in this order; their first bytes do not overlap.
 pub const PROTOCOLS: &[&dyn Protocol] = &[&tls::Tls, &http::Http2, &http::Http1];
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! Accepts the connections of one session.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,26 +9,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Session, Shared, connection};
 use crate::agent::Agent;
+use crate::shutdown::DRAIN;
 
-/// How long running requests may take to finish once the daemon is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 /// After an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often upstream connections that waited too long are closed.
+const SWEEP: Duration = Duration::from_secs(15);
+
 /// Serves a session until the daemon drains. Dropping the future ends every connection of the
 /// session at once: do that when its cgroup is gone.
-pub fn serve_session(session: Session, shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
-    async move {
-        let Session { agent, listeners } = session;
-        let ended = CancellationToken::new();
-        let _end_spawned = ended.clone().drop_guard();
-        let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, agent.clone(), shared.clone(), ended.clone()));
-        }
-        while let Some(done) = accepting.join_next().await {
-            if let Err(error) = done {
-                tracing::error!(%error, session = %agent.session, "an accept loop ended unexpectedly");
+pub async fn serve_session(session: Session, shared: Arc<Shared>) {
+    let Session { agent, listeners } = session;
+    let ended = CancellationToken::new();
+    let _end_spawned = ended.clone().drop_guard();
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, agent.clone(), shared.clone(), ended.clone()));
+    }
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => shared.upstreams.sweep(),
+            done = accepting.join_next() => match done {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(%error, session = %agent.session, "an accept loop ended unexpectedly");
+                }
             }
         }
     }

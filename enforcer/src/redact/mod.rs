@@ -17,6 +17,7 @@ mod head;
 mod needles;
 mod scan;
 mod search;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 
 pub use body::ScrubbedBody;
 pub use needles::Needles;
+pub use watch::{Found, Watch};
 
 use coding::Coding;
 

@@ -55,10 +55,13 @@ pub fn start(netns: &Path, dir: &Path, canaries: &Canaries) -> Result<Vec<Child>
 
 /// Every request so far, in order.
 pub fn seen(dir: &Path) -> Vec<Seen> {
-    // A pack that git pushes is in the log as it came.
-    let text = fs::read(dir.join("access.log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).map(|v| read(&v)).collect()
+    // A body may hold any bytes: a pushed pack does.
+    let bytes = fs::read(dir.join("access.log")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .map(|v| read(&v))
+        .collect()
 }
 
 fn read(value: &serde_json::Value) -> Seen {

@@ -90,7 +90,7 @@ fn git_clones_and_pushes() {
     let push = daemon.shell("bot", &push).unwrap();
     assert!(push.ok(), "{push}\n{}", daemon.log_text());
     let basic = format!("Basic {}", world.canaries.basic());
-    assert!(world.seen().iter().any(|s| s.uri.ends_with("git-receive-pack") && s.authorization == basic));
+    assert!(world.wait_seen(|s| s.uri.ends_with("git-receive-pack") && s.authorization == basic).is_some());
     for canary in [world.canaries.git_password.as_str(), &world.canaries.basic()] {
         assert!(!clone.all().contains(canary) && !push.all().contains(canary));
     }

@@ -257,7 +257,7 @@ fn every_request_has_a_receipt_and_the_chain_verifies() {
             .unwrap_or_else(|| panic!("{receipts:#?}"))
     };
     let (get, delete) = (of("GET").to_string(), of("DELETE").to_string());
-    for words in [["\"allow\"", "api.example.test", "api-token"], ["\"read\"", "\"bot\"", "\"token\""]] {
+    for words in [["\"allow\"", "api.example.test", "\"api@1\""], ["\"read\"", "\"bot\"", "\"token\""]] {
         assert!(words.iter().all(|w| get.contains(w)), "{get}");
     }
     assert!(!get.contains("hidden"), "values of the query are nobody's business: {get}");

@@ -200,8 +200,8 @@ fn rate(stage: &mut Stage<'_>) -> Result<()> {
     let lower = output.stdout.to_lowercase();
     screen.check("five times 200", output.stdout.starts_with("200 200 200 200 200"));
     screen.check("then 429 with Retry-After", lower.contains(" 429") && lower.contains("retry-after:"));
-    let posts = stage.world.seen().iter().filter(|s| s.method == "POST" && s.uri == "/v1/items").count();
-    screen.check("the server was asked five times", posts == 5);
+    let posts = || stage.world.seen().iter().filter(|s| s.method == "POST" && s.uri == "/v1/items").count();
+    screen.check("the server was asked five times", wait(|| posts() == 5));
     Ok(())
 }
 
@@ -258,7 +258,7 @@ fn raw_egress(stage: &mut Stage<'_>) -> Result<()> {
     }
     screen.check("without the guard all of them get out", leaked.iter().all(|l| *l));
     // The attacker closes its connections after a moment; those packets are of the run without a guard.
-    std::thread::sleep(Duration::from_millis(500));
+    stage.world.sniffer.quiet();
     screen.typed("enforcer run demo -- probe NAME");
     for (name, what) in ways {
         let mark = stage.world.sniffer.mark();

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -70,8 +70,8 @@ pub fn hierarchy() -> Result<PathBuf, Error> {
 
 /// The full path of the managed root that the configuration names.
 pub fn managed_root(name: &str) -> Result<PathBuf, Error> {
-    let plain = !name.is_empty()
-        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    let plain =
+        !name.is_empty() && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     if !plain {
         return Err(Error::refused(
             format!("`{name}` is not a name for the managed root"),
@@ -108,7 +108,10 @@ impl Cgroup {
     /// Makes the cgroup of a new session; a cgroup of that name must not exist.
     pub(crate) fn create(managed_root: &Path, session: &str) -> Result<Self, Error> {
         let path = managed_root.join(session);
-        fs::create_dir(&path).doing(|| format!("make the cgroup {}", path.display()))?;
+        fs::create_dir(&path)
+            // Runtimes look up their limits here.
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .doing(|| format!("make the cgroup {}", path.display()))?;
         let id = id(&path).doing(|| format!("look at the cgroup {}", path.display()))?;
         Ok(Cgroup { path, id })
     }
@@ -172,9 +175,7 @@ impl Cgroup {
             match fs::remove_dir(&self.path) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_gone(&error) => return Ok(()),
-                Err(error)
-                    if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(error),

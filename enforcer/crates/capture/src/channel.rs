@@ -135,6 +135,16 @@ impl Channel {
         Ok(Some(Received { message, descriptors }))
     }
 
+    /// Ends our side and throws away, unread, what the other still sends: closing at once would take our last
+    /// message from it. Bounded in bytes; the receive timeout bounds it in time.
+    pub(crate) fn discard(&self) {
+        let mut rest = (&self.stream).take(2 * MAX_MESSAGE as u64);
+        let ended = self.stream.shutdown(std::net::Shutdown::Write);
+        if let Err(error) = ended.and_then(|()| io::copy(&mut rest, &mut io::sink())) {
+            tracing::debug!("the other side is gone already: {error}");
+        }
+    }
+
     fn read_with_descriptors(&self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);

@@ -54,8 +54,11 @@ fn read(path: &str) -> io::Result<Option<String>> {
 
 /// Host names by file and DNS alone: other services ask daemons outside, over sockets that are hidden.
 fn plain_lookups(nsswitch: &str) -> String {
-    let mut text: String =
-        nsswitch.lines().filter(|line| !line.trim_start().starts_with("hosts:")).flat_map(|line| [line, "\n"]).collect();
+    let mut text: String = nsswitch
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("hosts:"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
     text.push_str("hosts: files dns\n");
     text
 }

@@ -112,18 +112,31 @@ fn allocated(path: &Path, range: &RangeInclusive<u32>, agent: &str) -> Result<u3
         ));
     };
     ids.insert(agent.to_owned(), id);
-    write_whole(path, &serde_json::to_vec_pretty(&ids).map_err(io::Error::from).doing(|| "write ids".into())?)
-        .doing(|| format!("write {}", path.display()))?;
+    // Given for good, so it must survive a power cut.
+    write_whole(
+        path,
+        Durability::Synced,
+        &serde_json::to_vec_pretty(&ids).map_err(io::Error::from).doing(|| "write ids".into())?,
+    )
+    .doing(|| format!("write {}", path.display()))?;
     Ok(id)
 }
 
+/// Whether a file must be there after the machine went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    Synced,
+    UntilReboot,
+}
+
 /// Replaces a file at once, or not at all; readable by us alone.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, durability: Durability, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
-    file.sync_data()?;
+    if durability == Durability::Synced {
+        file.sync_data()?;
+    }
     fs::rename(&draft, path)
 }
 

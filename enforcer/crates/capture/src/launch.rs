@@ -101,17 +101,27 @@ pub struct Launch {
 pub enum ToKeeper {
     Launch(Launch),
     /// Pass this signal on; to the whole process group when a terminal made it.
-    Signal { number: i32, group: bool },
+    Signal {
+        number: i32,
+        group: bool,
+    },
 }
 
 /// To `enforcer run`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromKeeper {
     /// Running. Descriptor: a pidfd of the agent's first process.
-    Launched { session: String, pid: u32 },
+    Launched {
+        session: String,
+        pid: u32,
+    },
     Exited(Exit),
     /// Not started, with what to tell the person and how to end.
-    Refused { message: String, hint: Option<String>, exit_code: u8 },
+    Refused {
+        message: String,
+        hint: Option<String>,
+        exit_code: u8,
+    },
 }
 
 /// How the agent's first process ended.

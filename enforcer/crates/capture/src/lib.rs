@@ -15,11 +15,11 @@ pub mod kernel;
 pub mod records;
 // what a session is made of
 pub mod cgroup;
+mod etc;
 mod identity;
 mod netns;
 mod session;
 mod trust;
-mod etc;
 // the processes themselves
 pub mod init;
 pub mod keeper;

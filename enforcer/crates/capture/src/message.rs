@@ -38,9 +38,20 @@ pub enum ToKeeper {
     /// The worker serves; the keeper tells systemd.
     Ready,
     /// `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`.
-    Prepared { seq: u64, environment: Vec<(String, String)>, ca_pem: String, guide: String },
-    Done { seq: u64 },
-    Refused { seq: u64, message: String, hint: Option<String> },
+    Prepared {
+        seq: u64,
+        environment: Vec<(String, String)>,
+        ca_pem: String,
+        guide: String,
+    },
+    Done {
+        seq: u64,
+    },
+    Refused {
+        seq: u64,
+        message: String,
+        hint: Option<String>,
+    },
 }
 
 /// A message with the descriptors that came beside it.

@@ -21,8 +21,10 @@ use crate::sys::process as sys;
 const BACKLOG: i32 = 4096;
 /// On `lo` beside the loopback addresses, so that resolver libraries see a host with IPv4 and IPv6
 /// (AI_ADDRCONFIG does not count 127.0.0.1 and ::1). RFC 7600: the dummy IPv4 address; RFC 6666: the discard prefix.
-const DUMMY_ADDRESSES: [(IpAddr, u8); 2] =
-    [(IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8)), 32), (IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)), 128)];
+const DUMMY_ADDRESSES: [(IpAddr, u8); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8)), 32),
+    (IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)), 128),
+];
 
 /// A network namespace kept alive by a bind mount of our own.
 #[derive(Debug)]

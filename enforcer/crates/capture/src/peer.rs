@@ -90,8 +90,7 @@ mod tests {
             "read line; exec python3 -c 'import socket,time; s=socket.socket(socket.AF_UNIX); s.connect(\"{}\"); time.sleep(60)'",
             path.display()
         );
-        let mut child =
-            Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("/bin/sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
         std::fs::write(cgroup.path.join("cgroup.procs"), child.id().to_string()).unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         let (accepted, _) = listener.accept().unwrap();

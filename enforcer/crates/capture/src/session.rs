@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
-use crate::identity::write_whole;
+use crate::identity::{Durability, write_whole};
 use crate::message::Session;
 
 /// One file in `run_dir/sessions`.
@@ -78,13 +78,16 @@ impl Record {
         let path = paths.record(&self.session.id);
         serde_json::to_vec_pretty(self)
             .map_err(io::Error::from)
-            .and_then(|bytes| write_whole(&path, &bytes))
+            .and_then(|bytes| write_whole(&path, Durability::UntilReboot, &bytes))
             .doing(|| format!("write {}", path.display()))
     }
 }
 
-/// What an earlier keeper left. Files that cannot be read come back as errors with their session's name.
-pub(crate) fn load_all(paths: &Paths) -> Result<Vec<Result<Record, (String, Error)>>, Error> {
+/// A session's record, or its name and why it cannot be read.
+pub(crate) type Loaded = Result<Record, (String, Error)>;
+
+/// What an earlier keeper left.
+pub(crate) fn load_all(paths: &Paths) -> Result<Vec<Loaded>, Error> {
     let dir = paths.sessions();
     let mut records = Vec::new();
     for entry in fs::read_dir(&dir).doing(|| format!("list {}", dir.display()))? {

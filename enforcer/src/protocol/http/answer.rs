@@ -54,6 +54,11 @@ impl Record {
         self.outcome.first_byte_us = Some(micros(self.start));
     }
 
+    /// What was attached, as `name@version`.
+    pub fn attached(&mut self, credential: String) {
+        self.outcome.credential = Some(credential);
+    }
+
     pub fn passed(&mut self, bytes: u64) {
         self.outcome.response_bytes += bytes;
     }

@@ -77,6 +77,7 @@ pub async fn exchange(
         headers::clean_for_credential(&mut parts.headers);
     }
     let running = wanted.as_ref().map(|_| permit.request().clone());
+    let brought = permit.credential().map(|credential| credential.name.clone());
 
     let authorized = match credential::authorize(
         permit,
@@ -95,6 +96,9 @@ pub async fn exchange(
         }
     };
     let mut authorized = authorized;
+    if let (Some(credential), Some(value)) = (brought, authorized.injected.first()) {
+        record.attached(format!("{credential}@{}", value.version));
+    }
     let needles = Arc::new(Needles::new(&authorized.injected));
 
     let guard = BodyGuard::new(&policy, &shared.placeholders);

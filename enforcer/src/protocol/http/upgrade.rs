@@ -1,11 +1,13 @@
 //! WebSocket over HTTP/1: a handshake checked on both sides, then bytes.
 //!
-//! Frames are not read. Extensions are not offered upstream, so a compressed frame cannot hide an
-//! echo. Any other upgrade is ignored, as HTTP allows.
+//! Frames are not read. Where a credential was injected, what the server sends is watched for it and
+//! the connection cut when it comes; extensions are not offered upstream, so no compressed frame
+//! hides an echo. Any other upgrade is ignored, as HTTP allows.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use enforcer_policy::Request;
@@ -16,17 +18,20 @@ use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use super::answer::{Record, Reply};
 use super::headers;
 use super::watch::InFlight;
 use crate::proxy::Connection;
-use crate::redact::{self, Needles};
+use crate::redact::{self, Needles, Watch};
 use crate::tls::authority::base64;
 
 /// RFC 6455, 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const BUFFER: usize = 16 * 1024;
+/// A frame split over TCP segments or TLS records arrives whole well within this.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// A well-formed wish for a WebSocket.
 pub struct Wanted {
@@ -62,7 +67,7 @@ pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
     Some(Wanted { agent, accept })
 }
 
-fn accept_of(key: &str) -> String {
+pub(crate) fn accept_of(key: &str) -> String {
     let digest =
         ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
     base64(digest.as_ref())
@@ -133,7 +138,7 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
     let shared = &connection.shared;
     let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
     let (end, error) = tokio::select! {
-        relayed = relay(agent, upstream, &up, &down, &needles) => match relayed {
+        relayed = relay(agent, upstream, &up, &down, needles) => match relayed {
             Ok(()) => ("done", None),
             Err(error) => ("upstream_failed", Some(error.to_string())),
         },
@@ -152,13 +157,13 @@ async fn relay(
     upstream: Upgraded,
     up: &AtomicU64,
     down: &AtomicU64,
-    needles: &Needles,
+    needles: Arc<Needles>,
 ) -> io::Result<()> {
     let (agent_in, agent_out) = tokio::io::split(TokioIo::new(agent));
     let (upstream_in, upstream_out) = tokio::io::split(TokioIo::new(upstream));
     tokio::try_join!(
         pump(agent_in, upstream_out, up, None),
-        pump(upstream_in, agent_out, down, (!needles.is_empty()).then_some(needles)),
+        pump(upstream_in, agent_out, down, (!needles.is_empty()).then(|| Watch::new(needles))),
     )?;
     Ok(())
 }
@@ -167,16 +172,31 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     count: &AtomicU64,
-    search: Option<&Needles>,
+    mut watch: Option<Watch>,
 ) -> io::Result<()> {
-    let _ = search;
     let mut buffer = vec![0; BUFFER];
     loop {
-        let read = from.read(&mut buffer).await?;
+        let read = match &mut watch {
+            Some(watch) if watch.holds() => match timeout(HOLD, from.read(&mut buffer)).await {
+                Ok(read) => read?,
+                Err(_elapsed) => {
+                    to.write_all(&watch.release()).await?;
+                    to.flush().await?;
+                    continue;
+                }
+            },
+            _ => from.read(&mut buffer).await?,
+        };
         if read == 0 {
+            if let Some(watch) = &mut watch {
+                to.write_all(&watch.release()).await?;
+            }
             return to.shutdown().await;
         }
-        to.write_all(&buffer[..read]).await?;
+        match &mut watch {
+            None => to.write_all(&buffer[..read]).await?,
+            Some(watch) => to.write_all(&watch.feed(&buffer[..read]).map_err(io::Error::other)?).await?,
+        }
         to.flush().await?;
         count.fetch_add(read as u64, Ordering::Relaxed);
     }

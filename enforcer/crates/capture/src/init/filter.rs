@@ -61,7 +61,11 @@ pub(super) fn build(foreign_processes: bool) -> Result<Vec<BpfProgram>, Error> {
     Ok(vec![without_x32(refuse), no_clone3])
 }
 
-fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32, arch: TargetArch) -> Result<BpfProgram, Error> {
+fn compile(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    error: i32,
+    arch: TargetArch,
+) -> Result<BpfProgram, Error> {
     // A call of another architecture's table kills the process: seccompiler's first instructions.
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error as u32), arch)
         .and_then(BpfProgram::try_from)
@@ -77,12 +81,7 @@ fn without_x32(program: BpfProgram) -> BpfProgram {
     const NR: u32 = 0;
     let mut guarded = vec![
         sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: NR },
-        sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 1,
-            k: X32_BIT,
-        },
+        sock_filter { code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16, jt: 0, jf: 1, k: X32_BIT },
         sock_filter {
             code: (libc::BPF_RET | libc::BPF_K) as u16,
             jt: 0,

@@ -60,11 +60,7 @@ pub fn main() -> ExitCode {
         }
     };
     let Err(error) = become_agent(&channel);
-    let report = Report::Failed {
-        message: error.chain(),
-        hint: error.hint(),
-        exit_code: error.exit_code(),
-    };
+    let report = Report::Failed { message: error.chain(), hint: error.hint(), exit_code: error.exit_code() };
     // A keeper that is gone cannot be told; the exit code says it to whoever waits.
     if channel.send(&report, &[]).is_err() {
         note(&error.chain());
@@ -76,11 +72,12 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
     let received = channel.receive::<Spec>().doing(|| "read what to start".into())?;
     let received = received.ok_or_else(|| Error::refused("the daemon went away", "start it again"))?;
     let spec = received.message;
-    let [cwd, netns, cgroup]: [OwnedFd; 3] = received
-        .descriptors
-        .try_into()
-        .map_err(|_| Error::refused("the daemon sent other descriptors than expected", "report this"))?;
+    let [cwd, netns, cgroup]: [OwnedFd; 3] = received.descriptors.try_into().map_err(|_descriptors| {
+        Error::refused("the daemon sent other descriptors than expected", "report this")
+    })?;
 
+    // The daemon's own is stricter.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::io::write(&cgroup, b"0").doing(|| "enter the session's cgroup".into())?;
     drop(cgroup);
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
@@ -93,7 +90,6 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
 
     // The daemon may be protected from the memory killer; its agents are not.
     fs::write("/proc/self/oom_score_adj", "0").doing(|| "reset oom_score_adj".into())?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::forbid_core_dumps().doing(|| "forbid core dumps".into())?;
     sys::drop_privileges(spec.uid, spec.gid).doing(|| "give up privileges".into())?;
     // Only now: a keyring belongs to whoever makes it.
@@ -101,7 +97,7 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
 
     start.enter(&spec.home)?;
     sys::close_on_exec_from(3).doing(|| "close descriptors".into())?;
-    sys::unblock_signals().doing(|| "unblock signals".into())?;
+    sys::unblock_signals().and_then(|()| sys::default_signals()).doing(|| "reset signals".into())?;
     let filters = filter::build(!spec.own_uid)?;
     channel.send(&Report::Executing, &[]).doing(|| "tell the daemon".into())?;
     filter::apply(&filters)?;
@@ -162,7 +158,8 @@ fn execute(spec: &Spec) -> Error {
         .exec();
     let name = program.0.to_string_lossy();
     match error.kind() {
-        io::ErrorKind::NotFound => Error::Refused {
+        // The C library also says "permission denied" when a directory of PATH is closed to the agent.
+        _ if error.kind() == io::ErrorKind::NotFound || !exists(program, &spec.env) => Error::Refused {
             message: format!("`{name}`: command not found"),
             hint: Some("looked in the agent's own PATH; a path needs every part of it to exist".into()),
             exit_code: 127,
@@ -173,6 +170,15 @@ fn execute(spec: &Spec) -> Error {
             exit_code: 126,
         },
     }
+}
+
+/// Is there such a program, as far as the agent can see?
+fn exists(program: &Text, env: &[(Text, Text)]) -> bool {
+    if program.0.as_encoded_bytes().contains(&b'/') {
+        return true;
+    }
+    let path = env.iter().find(|(name, _)| name.0 == "PATH").map(|(_, path)| path.0.as_os_str());
+    std::env::split_paths(path.unwrap_or_default()).any(|dir| dir.join(&program.0).is_file())
 }
 
 /// Said on the agent's own standard error, where the person looks. Losing it must not stop the launch.

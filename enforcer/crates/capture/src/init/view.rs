@@ -11,17 +11,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 
 use super::Spec;
+use crate::Error;
 use crate::cgroup::mounts;
 use crate::error::Doing;
 use crate::session::Paths;
 use crate::sys::process as sys;
-use crate::Error;
 
 /// Daemons outside of all cgroups act on what is put here or on who speaks to them here.
 const DEPUTIES: [&str; 10] = [
@@ -44,10 +42,7 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
         .doing(|| "make the mounts private".into())?;
     let run = fs::canonicalize(&spec.run_dir).doing(|| format!("look at {}", spec.run_dir.display()))?;
     // Pins of other sessions would keep their namespaces alive as long as this agent.
-    match rustix::mount::unmount(&Paths { run_dir: run.clone() }.pins(), UnmountFlags::DETACH) {
-        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-        Err(error) => return Err(error).doing(|| "let go of other sessions' namespaces".into()),
-    }
+    detach(&Paths { run_dir: run.clone() }.pins())?;
 
     // Taken before their place is hidden.
     let trust = Tree::take(&spec.trust)?;
@@ -92,9 +87,8 @@ impl Tree {
     }
 
     fn take_recursive(path: &Path) -> Result<Self, Error> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let fd = rustix::mount::open_tree(CWD, path, flags)
             .doing(|| format!("take {} into the agent's view", path.display()))?;
         Ok(Tree(fd, path.to_owned()))
@@ -116,6 +110,7 @@ fn own_sysfs() -> Result<(), Error> {
     let cgroups = Path::new("/sys/fs/cgroup");
     let kept = if cgroups.is_dir() { Some(Tree::take_recursive(cgroups)?) } else { None };
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    detach(Path::new("/sys"))?;
     rustix::mount::mount("sysfs", "/sys", "sysfs", flags, None)
         .doing(|| "mount the session's own /sys".into())?;
     match kept {
@@ -129,6 +124,8 @@ fn hide_kernel_objects() -> Result<(), Error> {
     for mount in mounts().doing(|| "read the mount table".into())? {
         let done = match mount.kind.as_str() {
             "bpf" => hide(&mount.point),
+            // Namespaces, also those of another instance.
+            "nsfs" => detach(&mount.point),
             "cgroup" | "cgroup2" => sys::mount_read_only_recursive(&mount.point)
                 .doing(|| format!("make {} read-only", mount.point.display())),
             _ => Ok(()),
@@ -150,7 +147,11 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
     if fs::canonicalize("/var/run").is_ok_and(|real| real != Path::new("/run")) {
         places.push("/var/run".into());
     }
+    let mounted = mounts().doing(|| "read the mount table".into())?;
     for place in places {
+        for mount in mounted.iter().filter(|mount| mount.point.starts_with(&place)) {
+            detach(&mount.point)?;
+        }
         rustix::mount::mount("tmpfs", &place, "tmpfs", flags, Some(c"mode=0755,size=16m"))
             .doing(|| format!("give the agent its own {}", place.display()))?;
     }
@@ -161,6 +162,15 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
         .doing(|| format!("make {}", mine.display()))?;
     make_dirs(Path::new("/run/lock"))?;
     fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777)).doing(|| "make /run/lock".into())
+}
+
+/// Lets go of a mount with all that is mounted below it, rather than leaving it underneath another one.
+fn detach(path: &Path) -> Result<(), Error> {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // Not a mount of its own, or gone with the one above it.
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).doing(|| format!("let go of {}", path.display())),
+    }
 }
 
 fn hide(path: &Path) -> Result<(), Error> {

@@ -110,12 +110,14 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
                 exit_code: error.exit_code(),
             };
             tell(channel, &refused, &[]);
+            channel.discard();
             return;
         }
     };
-    let Started { session, mut child, pidfd } = started;
+    let Started { session, uid, mut child, pidfd } = started;
     let launched = FromKeeper::Launched { session: session.clone(), pid: child.id() };
     tell(channel, &launched, &[pidfd.as_fd()]);
+    info!(session, uid, pid = child.id(), "agent started");
     // Its thread outlives a caller that goes away: somebody must wait for the child.
     let waiter = std::thread::Builder::new().name("wait".into()).spawn({
         let channel = Arc::clone(channel);
@@ -161,6 +163,10 @@ struct Asked {
 }
 
 fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
+    channel
+        .set_receive_timeout(Some(REQUEST))
+        .and_then(|()| channel.stream().set_write_timeout(Some(REQUEST)))
+        .doing(|| "set a timeout".into())?;
     if keeper.stopping() {
         return Err(Error::refused("the daemon is stopping", "start it again, then run the agent"));
     }
@@ -173,10 +179,6 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             exit_code: 125,
         });
     }
-    channel
-        .set_receive_timeout(Some(REQUEST))
-        .and_then(|()| channel.stream().set_write_timeout(Some(REQUEST)))
-        .doing(|| "set a timeout".into())?;
     let received = channel
         .receive::<FromCaller>()
         .doing(|| "read what to launch".into())?
@@ -191,9 +193,10 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             "restart the daemon: systemctl restart enforcer",
         ));
     }
-    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] = received.descriptors.try_into().map_err(|_| {
-        Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
-    })?;
+    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] =
+        received.descriptors.try_into().map_err(|_descriptors| {
+            Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
+        })?;
     let stdio = [stdin, stdout, stderr];
     check_descriptors(&stdio, &launch.stdio, &cwd, peer.uid)?;
     identity::check_name(&launch.agent)?;
@@ -209,7 +212,9 @@ fn receive(keeper: &Keeper, channel: &Channel) -> Result<Asked, Error> {
             identity::own(&settings.state_dir, &settings.agent_ids, &launch.agent)?
         }
     };
-    if identity.uid == settings.worker_id || (launch.user.is_some() && settings.agent_ids.contains(&identity.uid)) {
+    if identity.uid == settings.worker_id
+        || (launch.user.is_some() && settings.agent_ids.contains(&identity.uid))
+    {
         return Err(Error::refused(
             format!("`{}` has an id that is kept for the daemon and its agents", identity.name),
             "correct `ids` in the configuration, or run the agent as another user",
@@ -261,6 +266,7 @@ fn check_descriptors(
 /// An agent that runs.
 struct Started {
     session: String,
+    uid: u32,
     child: Child,
     pidfd: OwnedFd,
 }
@@ -319,8 +325,7 @@ fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) ->
     let dir = keeper.paths.trust().join(id);
     let doing = || format!("make the session's files in {}", dir.display());
     let shown_at = keeper.paths.trust();
-    let trust =
-        trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
+    let trust = trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
     let mut binds = trust.binds.clone();
     binds.extend(etc::build(&dir, &asked.identity).doing(doing)?);
     let guide_file = dir.join("guide.md");
@@ -393,8 +398,7 @@ fn start(
     record.pid = child.id();
     record.save(&keeper.paths)?;
     watch(keeper, running)?;
-    info!(session = id, agent = record.session.agent, uid = spec.uid, pid = child.id(), "agent started");
-    Ok(Started { session: id, child, pidfd })
+    Ok(Started { session: id, uid: spec.uid, child, pidfd })
 }
 
 /// Returns when the agent's program runs, or says why it does not.

@@ -11,6 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -135,6 +136,8 @@ pub fn run_with(
     let control = places::listen(&settings, "control.sock")?;
     let launches = places::listen(&settings, "launch.sock")?;
 
+    // One waiting word is enough: it is read with the number of that moment.
+    let (status_changed, changes) = mpsc::sync_channel(1);
     let keeper = Arc::new(Keeper {
         settings,
         paths,
@@ -144,6 +147,7 @@ pub fn run_with(
         worker: Worker::default(),
         sessions: Mutex::default(),
         ids: Mutex::default(),
+        status_changed,
         stopping: AtomicBool::new(false),
         _lock: lock,
     });
@@ -152,7 +156,21 @@ pub fn run_with(
     launcher::serve(&keeper, launches)?;
     info!(sessions = keeper.sessions().len(), "the daemon is ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&keeper.status())]);
+    tell_changes(&keeper, changes)?;
     keeper.attend(&signals)
+}
+
+fn tell_changes(keeper: &Arc<Keeper>, changes: Receiver<()>) -> Result<(), Error> {
+    let keeper = Arc::clone(keeper);
+    std::thread::Builder::new()
+        .name("status".into())
+        .spawn(move || {
+            while changes.recv().is_ok() && !keeper.stopping() {
+                notify(&[NotifyState::Status(&keeper.status())]);
+            }
+        })
+        .map(drop)
+        .doing(|| "start a thread".into())
 }
 
 /// Everything the keeper's threads share.
@@ -166,6 +184,7 @@ struct Keeper {
     sessions: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while `ids.json` is read and written.
     ids: Mutex<()>,
+    status_changed: SyncSender<()>,
     stopping: AtomicBool,
     /// One keeper per run directory.
     _lock: File,
@@ -188,9 +207,10 @@ impl Keeper {
         }
     }
 
+    /// Somebody may not read what we tell: launches must not wait for that, so a thread of its own tells it.
     fn tell_status(&self) {
-        if !self.stopping() {
-            notify(&[NotifyState::Status(&self.status())]);
+        if let Err(TrySendError::Disconnected(())) = self.status_changed.try_send(()) {
+            warn!("the thread that tells the status is gone");
         }
     }
 
@@ -216,7 +236,10 @@ impl Keeper {
         notify(&[NotifyState::Reloading, NotifyState::Status("reading the policies again")]);
         match self.worker.call(|seq| ToWorker::Reload { seq }, &[]) {
             Ok((_, ToKeeper::Refused { message, hint, .. })) => {
-                error!(hint = hint.as_deref().unwrap_or_default(), "the old policies stay in force: {message}");
+                error!(
+                    hint = hint.as_deref().unwrap_or_default(),
+                    "the old policies stay in force: {message}"
+                );
             }
             Ok(_) => info!("policies read again"),
             Err(error) => error!("the worker could not read the policies again: {}", error.chain()),

@@ -161,8 +161,7 @@ fn make_key_file(path: &Path, settings: &Settings) -> Result<(), Error> {
     }
     let mut key = [0u8; 32];
     session::random(&mut key).doing(doing)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).doing(doing)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).doing(doing)?;
     let written = file.write_all(&key).and_then(|()| file.sync_all());
     key.fill(0);
     std::hint::black_box(&key);

@@ -88,10 +88,8 @@ impl Worker {
             let not_ready = |state: &mut State| {
                 !state.over && !state.stopping && !state.line.as_ref().is_some_and(|line| line.ready)
             };
-            let (mut state, _) = self
-                .changed
-                .wait_timeout_while(state, RESTART, not_ready)
-                .unwrap_or_else(|e| e.into_inner());
+            let (mut state, _) =
+                self.changed.wait_timeout_while(state, RESTART, not_ready).unwrap_or_else(|e| e.into_inner());
             state.next_seq += 1;
             let (seq, generation) = (state.next_seq, state.generation);
             let Some(line) = state.line.as_mut().filter(|line| line.ready) else { return Err(away()) };
@@ -107,7 +105,10 @@ impl Worker {
                 if let Some(line) = &mut self.state().line {
                     line.waiting.remove(&seq);
                 }
-                Err(Error::refused("the worker does not answer", "see the daemon's log; is the machine overloaded?"))
+                Err(Error::refused(
+                    "the worker does not answer",
+                    "see the daemon's log; is the machine overloaded?",
+                ))
             }
         }
     }
@@ -151,7 +152,10 @@ impl Worker {
 }
 
 fn away() -> Error {
-    Error::refused("the daemon's worker is not running", "wait a moment and try again; the daemon's log says why")
+    Error::refused(
+        "the daemon's worker is not running",
+        "wait a moment and try again; the daemon's log says why",
+    )
 }
 
 /// Starts the worker and the thread that keeps it running; returns when the worker serves.
@@ -253,8 +257,7 @@ fn spawn(keeper: &Keeper) -> Result<(Child, Arc<Channel>), Error> {
     let channel = Arc::new(ours);
     let mut state = keeper.worker.state();
     state.generation += 1;
-    state.line =
-        Some(Line { channel: Arc::clone(&channel), pidfd, ready: false, waiting: HashMap::new() });
+    state.line = Some(Line { channel: Arc::clone(&channel), pidfd, ready: false, waiting: HashMap::new() });
     info!(pid = child.id(), uid = id, "worker started");
     Ok((child, channel))
 }

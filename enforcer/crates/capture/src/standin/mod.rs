@@ -112,7 +112,10 @@ fn connect(request: &Request) -> Result<Channel, Error> {
 }
 
 fn gone() -> Error {
-    Error::refused("the daemon went away before the agent ran", "see its log: journalctl -u enforcer")
+    Error::refused(
+        "the daemon went away while it started the agent",
+        "its log says why: journalctl -u enforcer; `enforcer status` tells whether the agent runs",
+    )
 }
 
 struct StandIn<'a> {

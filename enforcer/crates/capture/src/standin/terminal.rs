@@ -43,8 +43,7 @@ struct Pty {
 
 impl Terminal {
     pub(super) fn open() -> io::Result<Self> {
-        let is_terminal =
-            [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()];
+        let is_terminal = [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()];
         let pty = if is_terminal.contains(&true) { Some(Pty::open(is_terminal)?) } else { None };
         Ok(Terminal { is_terminal, pty })
     }

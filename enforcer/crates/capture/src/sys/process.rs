@@ -242,6 +242,34 @@ pub(crate) fn unblock_signals() -> io::Result<()> {
     }
 }
 
+/// Gives every signal its default effect again; an ancestor may have ignored some.
+pub(crate) fn default_signals() -> io::Result<()> {
+    /// Signal numbers of Linux; the C library hides two of them, so the kernel is asked.
+    const SIGNALS: std::ops::RangeInclusive<libc::c_int> = 1..=64;
+    /// SIG_DFL, no flags, no restorer, an empty mask: all zero, on every architecture at most this long.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_SIZE: usize = 8;
+    for signal in SIGNALS {
+        // SAFETY: the action is at least as long as the kernel reads, outlives the call, and runs no code of ours.
+        let set = check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                MASK_SIZE,
+            )
+        });
+        if let Err(error) = set
+            && signal != libc::SIGKILL
+            && signal != libc::SIGSTOP
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Passes `channel` to the child as descriptor 3 and nothing else beyond the standard streams.
 ///
 /// Descriptor 3 of this process must be in use already ([`reserve_descriptor_3`]): the standard library's own
@@ -407,13 +435,7 @@ pub(crate) fn group_id(name: &str) -> io::Result<Option<u32>> {
     let mut found = std::ptr::null_mut();
     // SAFETY: all pointers are valid for the call, the buffer has the length that is passed.
     let error = unsafe {
-        libc::getgrnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            &raw mut found,
-        )
+        libc::getgrnam_r(name.as_ptr(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found)
     };
     match error {
         0 if found.is_null() => Ok(None),

@@ -27,6 +27,8 @@ impl Talker {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut talker = Talker { child, stdout };
         assert_eq!(talker.line(), "ready");
+        // The stand-in is told a moment later.
+        eventually("the launch is complete", || world.file("log").contains("agent started"));
         talker
     }
 
@@ -70,9 +72,9 @@ fn the_worker_has_no_privilege_and_no_foreign_descriptors() {
     ] {
         assert!(log.contains(line), "{line} is not in {log}");
     }
-    // 0 to 3, three more that came with `Start`, and the one that lists them.
+    // 0 to 3, four more that came with `Start`, and the one that lists them.
     let descriptors = log.split("worker: descriptors ").nth(1).unwrap().lines().next().unwrap();
-    assert_eq!(descriptors.matches(", ").count() + 1, 8, "{descriptors}");
+    assert_eq!(descriptors.matches(", ").count() + 1, 9, "{descriptors}");
     let limits = fs::read_to_string(format!("/proc/{}/limits", world.worker_pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);

@@ -9,8 +9,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use enforcer_capture::kernel::KernelError;
 use enforcer_capture::keeper::{self, Programs, Settings, VaultKeySource};
+use enforcer_capture::kernel::KernelError;
 use enforcer_capture::message::{Channel, ToKeeper, ToWorker};
 use enforcer_capture::standin::{self, Request};
 
@@ -86,12 +86,14 @@ struct NoPrograms {
 
 impl NoPrograms {
     fn called(&self, call: &str, detail: &str) -> Result<(), KernelError> {
-        let mut log =
-            OpenOptions::new().append(true).create(true).open(self.dir.join("kernel.log")).unwrap();
+        let mut log = OpenOptions::new().append(true).create(true).open(self.dir.join("kernel.log")).unwrap();
         writeln!(log, "{call} {detail}").unwrap();
         let fails = fs::read_to_string(self.dir.join("kernel-fails")).unwrap_or_default();
         if fails.trim() == call {
-            return Err(KernelError::Other { message: format!("{call} fails"), hint: "as told".into() });
+            return Err(KernelError::Io {
+                what: format!("go on: {call} fails"),
+                error: io::Error::other("as told"),
+            });
         }
         Ok(())
     }
@@ -134,7 +136,12 @@ fn worker() -> ExitCode {
                 let key: fs::File = descriptors.remove(0).into();
                 assert_eq!(key.metadata().unwrap().len(), 32);
                 assert_eq!(descriptors.len(), 3);
-                eprintln!("worker: status {}", fs::read_to_string("/proc/self/status").unwrap());
+                let shown = ["Uid", "Gid", "Cap", "NoNewPrivs", "SigBlk"];
+                let status = fs::read_to_string("/proc/self/status").unwrap();
+                status
+                    .lines()
+                    .filter(|line| shown.iter().any(|name| line.starts_with(name)))
+                    .for_each(|line| eprintln!("{line}"));
                 let open: Vec<_> =
                     fs::read_dir("/proc/self/fd").unwrap().map(|fd| fd.unwrap().file_name()).collect();
                 eprintln!("worker: descriptors {open:?}");
@@ -199,7 +206,7 @@ fn run(arguments: Vec<String>) -> ExitCode {
     match standin::run(request) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
-            let hint = error.hint().unwrap_or_default().to_owned();
+            let hint = error.hint().unwrap_or_default();
             eprintln!("run: {error}; hint: {hint}");
             ExitCode::from(error.exit_code())
         }

@@ -101,6 +101,7 @@ fn stopping_and_continuing_the_stand_in_stops_and_continues_the_agent() {
     let world = World::started();
     let (mut child, _output) =
         started_and_ready(world.command("bot", None, &["/bin/sh", "-c", "echo ready; exec sleep 60"]));
+    eventually("the record is complete", || world.file("log").contains("agent started"));
     let session = world.sessions().pop().unwrap();
     let record = fs::read_to_string(world.run_dir.join("sessions").join(session)).unwrap();
     let agent: u32 =
@@ -129,12 +130,10 @@ impl Person {
         rustix::pty::grantpt(&master).unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        rustix::termios::tcsetwinsize(&master, rustix::termios::Winsize {
-            ws_row: 33,
-            ws_col: 99,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        })
+        rustix::termios::tcsetwinsize(
+            &master,
+            rustix::termios::Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 },
+        )
         .unwrap();
         rustix::io::ioctl_fionbio(&master, true).unwrap();
         let run = world.command("bot", None, &["/bin/sh", "-c", script]);

@@ -26,8 +26,7 @@ impl World {
     pub(crate) fn in_run_dir(place: impl FnOnce(&str) -> PathBuf) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(rustix::process::geteuid().is_root(), "these tests make namespaces and need root");
-        let name =
-            format!("enforcer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let name = format!("enforcer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
         let run_dir = place(&name);
         let notices = UnixDatagram::bind(dir.path().join("notify")).unwrap();
@@ -75,11 +74,7 @@ impl World {
     }
 
     pub(crate) fn spawn_keeper(&mut self) {
-        let log = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.dir.path().join("log"))
-            .unwrap();
+        let log = fs::OpenOptions::new().append(true).create(true).open(self.dir.path().join("log")).unwrap();
         let child = Command::new(ROLES)
             .arg("keeper")
             .arg(self.dir.path())
@@ -100,9 +95,10 @@ impl World {
     pub(crate) fn await_notice(&self, wanted: &str) {
         let mut buffer = [0u8; 4096];
         loop {
-            let n = self.notices.recv(&mut buffer).unwrap_or_else(|error| {
-                panic!("no {wanted}: {error}\n{}", self.file("log"))
-            });
+            let n = self
+                .notices
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("no {wanted}: {error}\n{}", self.file("log")));
             if String::from_utf8_lossy(&buffer[..n]).contains(wanted) {
                 return;
             }
@@ -149,9 +145,7 @@ impl World {
 
     pub(crate) fn worker_pid(&self) -> u32 {
         let keeper = self.keeper.as_ref().unwrap().id();
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
-        // Children of the supervising thread: look at every thread.
-        let _ = children;
+        // It is a child of the thread that keeps it running.
         for task in fs::read_dir(format!("/proc/{keeper}/task")).unwrap() {
             let path = task.unwrap().path().join("children");
             for pid in fs::read_to_string(path).unwrap_or_default().split_whitespace() {
@@ -193,12 +187,12 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
-            let _ = keeper.kill();
-            let _ = keeper.wait();
+            drop(keeper.kill());
+            drop(keeper.wait());
         }
         for cgroup in cgroups(&self.root) {
             let cgroup = self.root.join(cgroup);
-            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+            drop(fs::write(cgroup.join("cgroup.kill"), "1"));
             for _ in 0..100 {
                 if fs::remove_dir(&cgroup).is_ok() {
                     break;
@@ -206,9 +200,9 @@ impl Drop for World {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        let _ = fs::remove_dir(&self.root);
-        let _ = rustix::mount::unmount(self.run_dir.join("netns"), rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(&self.run_dir);
+        drop(fs::remove_dir(&self.root));
+        rustix::mount::unmount(self.run_dir.join("netns"), rustix::mount::UnmountFlags::DETACH).ok();
+        drop(fs::remove_dir_all(&self.run_dir));
         if std::thread::panicking() {
             #[allow(clippy::print_stderr, reason = "shows why a test failed")]
             {

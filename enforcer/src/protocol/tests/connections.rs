@@ -1,0 +1,160 @@
+//! Whose connection, to whom, and which are shared.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::world::{World, text};
+
+#[tokio::test]
+async fn upstream_connections_are_reused_but_never_across_agents_or_credentials() {
+    let world = World::new().await;
+    let mut owners: HashMap<usize, HashSet<String>> = HashMap::new();
+    for round in 0..10 {
+        for agent in ["one", "two"] {
+            let mut h1 = world.h1(agent, "api.test").await;
+            let mut h2 = world.h2(agent, "api.test").await;
+            for path in ["/token/echo", "/key/echo", "/open/echo"] {
+                let before = world.seen().len();
+                assert!(
+                    !text(h1.send_request(world.request("GET", path, "")).await.unwrap()).await.is_empty()
+                );
+                assert_eq!(h2.send_request(world.request2("GET", path, "")).await.unwrap().status(), 200);
+                for seen in &world.seen()[before..] {
+                    owners.entry(seen.connection).or_default().insert(format!("{agent}{path}"));
+                }
+            }
+        }
+        if round == 0 {
+            assert!(owners.len() >= 6);
+        }
+    }
+    assert!(owners.values().all(|owner| owner.len() == 1), "{owners:?}");
+    // One HTTP/1 and one HTTP/2 connection for each of six identities.
+    assert!(owners.len() <= 12, "{} connections", owners.len());
+}
+
+#[tokio::test]
+async fn a_connection_the_kernel_did_not_redirect_is_reset_and_recorded() {
+    let world = World::new().await;
+    let mut stream = world.undeclared("one").await;
+    let mut buffer = [0; 1];
+    assert!(stream.read(&mut buffer).await.is_err());
+    let receipts = world.receipts(1).await;
+    assert_eq!(
+        (receipts[0].intent.protocol.as_str(), receipts[0].intent.reason.as_str()),
+        ("connect", "bad_request")
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_tls_or_http_is_dropped_and_recorded() {
+    let world = World::new().await;
+    let mut stream = world.dial("one", world.https).await;
+    stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest).await);
+    assert!(rest.is_empty());
+    // And the same inside TLS.
+    let mut stream = world.tls("one", "api.test", &[]).await.unwrap();
+    stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n").await.unwrap();
+    drop(stream.read_to_end(&mut rest).await);
+    assert!(rest.is_empty());
+    let receipts = world.receipts(2).await;
+    assert!(
+        receipts.iter().all(|r| r
+            .outcome
+            .as_ref()
+            .unwrap()
+            .error
+            .as_ref()
+            .unwrap()
+            .contains("neither TLS nor HTTP"))
+    );
+}
+
+#[tokio::test]
+async fn alpn_binds_what_is_spoken() {
+    let world = World::new().await;
+    let mut stream = world.tls("one", "api.test", &["h2"]).await.unwrap();
+    let head = format!("GET /open/x HTTP/1.1\r\nhost: {}\r\n\r\n", world.authority());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest).await);
+    assert!(rest.is_empty() && world.seen().is_empty());
+    let error = world.tls("one", "api.test", &["ftp"]).await.unwrap_err();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+}
+
+#[tokio::test]
+async fn malformed_http_is_answered_and_recorded() {
+    let world = World::new().await;
+    let host = world.authority();
+    let long = format!("GET /open/x HTTP/1.1\r\nhost: {host}\r\nx-long: {}\r\n\r\n", "x".repeat(40_000));
+    let many = format!("GET /open/x HTTP/1.1\r\nhost: {host}\r\n{}\r\n", "x-h: 1\r\n".repeat(120));
+    let table = [
+        ("GET /open/x HTTP/1.1\r\nhost : a\r\n\r\n".to_owned(), "HTTP/1.1 400"),
+        (format!("GET /open/x HTTP/1.1\r\nhost: {host}\r\nhost: {host}\r\n\r\n"), "HTTP/1.1 400"),
+        (format!("GET /open/../x HTTP/1.1\r\nhost: {host}\r\n\r\n"), "HTTP/1.1 400"),
+        (format!("TRACE /open/x HTTP/1.1\r\nhost: {host}\r\n\r\n"), "HTTP/1.1 400"),
+        (format!("get /open/x HTTP/1.1\r\nhost: {host}\r\n\r\n"), "HTTP/1.1 400"),
+        (
+            format!(
+                "POST /open/x HTTP/1.1\r\nhost: {host}\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+            ),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!("POST /open/x HTTP/1.1\r\nhost: {host}\r\ncontent-length: 005\r\n\r\nhello"),
+            "HTTP/1.1 400",
+        ),
+        (long, "HTTP/1.1 431"),
+        (many, "HTTP/1.1 431"),
+    ];
+    for (n, (request, expected)) in table.iter().enumerate() {
+        let mut stream = world.tls("one", "api.test", &["http/1.1"]).await.unwrap();
+        drop(stream.write_all(request.as_bytes()).await);
+        let mut answer = vec![0; 12];
+        stream
+            .read_exact(&mut answer)
+            .await
+            .unwrap_or_else(|e| panic!("{e}: {}", request.lines().next().unwrap_or_default()));
+        assert_eq!(
+            String::from_utf8_lossy(&answer),
+            *expected,
+            "{}",
+            request.lines().next().unwrap_or_default()
+        );
+        drop(stream);
+        assert!(world.receipts(1).await.iter().map(|r| r.count).sum::<u64>() > n as u64);
+    }
+    assert!(world.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_draining_daemon_finishes_what_runs_and_accepts_no_more() {
+    let mut world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let response = agent.send_request(world.request("GET", "/open/events", "")).await.unwrap();
+    world.shutdown.cancel();
+    assert_eq!(text(response).await, "data: 1\n\ndata: 2\n\ndata: 3\n\n");
+    for session in std::mem::take(&mut world.sessions) {
+        tokio::time::timeout(Duration::from_secs(5), session).await.unwrap().unwrap();
+    }
+    assert_eq!(world.receipts(1).await[0].outcome.as_ref().unwrap().end, "done");
+}
+
+#[tokio::test]
+async fn a_session_that_ends_takes_its_connections_with_it() {
+    let mut world = World::new().await;
+    let mut agent = world.h2("one", "api.test").await;
+    let response = agent.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
+    for session in std::mem::take(&mut world.sessions) {
+        session.abort();
+    }
+    let ended =
+        tokio::time::timeout(Duration::from_secs(5), http_body_util::BodyExt::collect(response.into_body()));
+    assert!(ended.await.expect("the stream ends").is_err());
+    assert_eq!(world.receipts(1).await[0].outcome.as_ref().unwrap().end, "cancelled");
+}

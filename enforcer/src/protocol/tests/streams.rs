@@ -1,0 +1,168 @@
+//! Answers and bodies that flow: nothing is kept until it is whole.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::world::{World, text};
+
+#[tokio::test]
+async fn events_arrive_one_by_one() {
+    let world = World::new().await;
+    for path in ["/open/events", "/token/events"] {
+        let mut agent = world.h1("one", "api.test").await;
+        let mut body = agent.send_request(world.request("GET", path, "")).await.unwrap().into_body();
+        let mut times = Vec::new();
+        while let Some(frame) = body.frame().await {
+            assert!(frame.unwrap().into_data().unwrap().starts_with(b"data: "));
+            times.push(Instant::now());
+        }
+        assert_eq!(times.len(), 3, "{path}");
+        assert!(times[1] - times[0] > Duration::from_millis(200), "{path}: {times:?}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_keeps_its_trailers_and_others_lose_theirs() {
+    let world = World::new().await;
+    let mut agent = world.h2("one", "api.test").await;
+    let mut request = world.request2("POST", "/open/grpc", "\0\0\0\0\0");
+    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    let response = agent.send_request(request).await.unwrap();
+    let collected = response.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(world.seen()[0].header("te"), Some("trailers"));
+    // A refusal speaks gRPC too.
+    let mut request = world.request2("POST", "/nowhere", "");
+    request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let response = agent.send_request(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["grpc-status"].to_str().unwrap()), (200, "7"));
+}
+
+#[tokio::test]
+async fn large_answers_arrive_whole_in_both_versions() {
+    let world = World::new().await;
+    let whole = "0123456789abcdef".repeat(64 * 1024);
+    for path in ["/open/big", "/token/big"] {
+        let mut agent = world.h1("one", "api.test").await;
+        assert!(text(agent.send_request(world.request("GET", path, "")).await.unwrap()).await == whole);
+        let mut agent = world.h2("one", "api.test").await;
+        assert!(text(agent.send_request(world.request2("GET", path, "")).await.unwrap()).await == whole);
+    }
+    let bytes: Vec<_> =
+        world.receipts(4).await.iter().map(|r| r.outcome.as_ref().unwrap().response_bytes).collect();
+    assert_eq!(bytes, [1 << 20; 4]);
+}
+
+#[tokio::test]
+async fn large_uploads_arrive_whole_and_are_counted() {
+    let world = World::new().await;
+    let whole = "fedcba9876543210".repeat(64 * 1024);
+    let mut agent = world.h1("one", "api.test").await;
+    assert_eq!(agent.send_request(world.request("POST", "/token/x", &whole)).await.unwrap().status(), 200);
+    let mut agent = world.h2("one", "api.test").await;
+    assert_eq!(agent.send_request(world.request2("POST", "/token/x", &whole)).await.unwrap().status(), 200);
+    assert!(world.seen().iter().all(|seen| seen.body == whole.as_bytes()));
+    assert_eq!(world.seen()[0].header("content-length"), Some("1048576"));
+    assert!(world.receipts(2).await.iter().all(|r| r.outcome.as_ref().unwrap().request_bytes == 1 << 20));
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_up_leaves_a_cancelled_record() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let response = agent.send_request(world.request("GET", "/open/endless", "")).await.unwrap();
+    drop((agent, response));
+    let mut agent = world.h2("one", "api.test").await;
+    let response = agent.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
+    drop((agent, response));
+    for receipt in world.receipts(2).await {
+        let outcome = receipt.outcome.unwrap();
+        assert_eq!((outcome.end.as_str(), outcome.status), ("cancelled", Some(200)));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_upstream_is_told_and_never_asked_twice() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let response = agent.send_request(world.request("POST", "/open/close", "once")).await.unwrap();
+    assert_eq!(response.status(), 502);
+    assert_eq!(super::world::json(response).await["code"], "upstream_failed");
+    assert_eq!(world.seen().len(), 1);
+    let response = agent.send_request(world.request("GET", "/open/cut", "")).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    let ends: Vec<_> = world.receipts(2).await.into_iter().map(|r| r.outcome.unwrap().end).collect();
+    assert_eq!(ends, ["upstream_failed", "upstream_failed"]);
+}
+
+#[tokio::test]
+async fn head_and_empty_answers_are_done_at_once() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let response = agent.send_request(world.request("HEAD", "/open/big", "")).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "1048576");
+    assert_eq!(text(response).await, "");
+    assert_eq!(world.receipts(1).await[0].outcome.as_ref().unwrap().end, "done");
+}
+
+#[tokio::test]
+async fn a_websocket_is_relayed_after_a_checked_handshake() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let request = Request::get("/open/websocket")
+        .header("host", world.authority())
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-extensions", "permessage-deflate")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = agent.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    for _ in 0..3 {
+        io.write_all(b"hello").await.unwrap();
+        let mut back = [0; 5];
+        io.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"hello");
+    }
+    drop(io);
+    assert_eq!(world.seen()[0].header("sec-websocket-extensions"), None);
+    let outcome = world.receipts(1).await[0].outcome.clone().unwrap();
+    assert_eq!((outcome.status, outcome.request_bytes, outcome.response_bytes), (Some(101), 15, 15));
+}
+
+#[tokio::test]
+async fn a_websocket_that_sends_the_credential_back_is_cut() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let request = Request::get("/token/websocket")
+        .header("host", world.authority())
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = agent.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    io.write_all(b"hello s").await.unwrap();
+    let mut back = [0; 7];
+    io.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"hello s");
+    // The stage's server echoes; an agent that knew the value could make it do this.
+    io.write_all(super::world::SECRET.as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    drop(io.read_to_end(&mut rest).await);
+    assert!(rest.is_empty(), "{rest:?}");
+    let outcome = world.receipts(1).await[0].outcome.clone().unwrap();
+    assert!(outcome.error.unwrap().contains("sent back the credential"));
+}
