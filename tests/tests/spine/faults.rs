@@ -116,16 +116,12 @@ fn a_full_disk_refuses_and_recovers_alone() {
     )
     .unwrap();
     assert!(!full.ok(), "the disk is full: {full}");
-    let mut refused = None;
-    for n in 0..400 {
-        let output = get(&daemon, &format!("/v1/full{n}"));
-        if output.stdout.trim() == "503" {
-            refused = Some(n);
-            break;
-        }
-    }
-    let refused =
-        refused.unwrap_or_else(|| panic!("requests without receipts passed\n{}", daemon.log_text()));
+    let script = "n=0; while [ $n -lt 400 ]; do n=$((n+1)); \
+        c=$(curl -s -m 10 -o /dev/null -w '%{http_code}' https://api.example.test/v1/full$n); \
+        [ \"$c\" = 503 ] && { echo $n; exit 0; }; done; exit 1";
+    let output = daemon.shell("bot", script).unwrap();
+    assert!(output.ok(), "requests without receipts passed\n{output}\n{}", daemon.log_text());
+    let refused = output.stdout.trim();
     assert!(
         world.wait_seen(|s| s.uri == format!("/v1/full{refused}")).is_none(),
         "no receipt, no credential"

@@ -135,7 +135,9 @@ fn a_clean_stop_keeps_the_agent_shut_in() {
     let last =
         || std::fs::read_to_string(&log).unwrap_or_default().lines().last().unwrap_or_default().to_owned();
     wait("the agent is served", || last() == "200");
+    let asked = Instant::now();
     let status = daemon.stop().unwrap();
+    eprintln!("stopped after {:?}", asked.elapsed());
     assert!(status.success(), "{status}\n{}", daemon.log_text());
     wait("the agent is shut in", || last() == "000");
     daemon.start().unwrap();
