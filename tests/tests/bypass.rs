@@ -69,7 +69,9 @@ fn as_an_agent_nothing_gets_out() {
         world.daemon(&[("prisoner", POLICY), ("other", &POLICY.replace("prisoner", "other"))]).unwrap();
     let uid: u32 = daemon.run_agent("prisoner", &["id", "-u"]).unwrap().stdout.trim().parse().unwrap();
     assert_ne!(uid, 0, "an agent is never root of the host");
-    let victim = world.victim(uid).unwrap();
+    // Somebody else's, as every process outside is: an agent's id is its own.
+    let victim = world.victim(UNGUARDED_UID).unwrap();
+    assert_ne!(uid, UNGUARDED_UID);
     pin_something(&world);
     let mut wrong = Vec::new();
     for probe in PROBES {
