@@ -18,6 +18,7 @@ use enforcer_capture::events::Events;
 use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -54,12 +55,22 @@ pub fn worker(channel: Channel) -> anyhow::Result<()> {
     // No core, no ptrace by the same user, no /proc/PID/mem: secrets pass through this process.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("cannot make the worker undumpable")?;
+    if let Err(error) = raise_descriptors() {
+        warn!(%error, "few descriptors: many connections of one agent may leave others without");
+    }
     let start = start(&channel)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
         .block_on(run(Arc::new(channel), start))
+}
+
+/// One agent at its cap needs two descriptors for each of 512 connections, which is all that a shell
+/// grants by default: every other agent, the vault and the receipts would be left without.
+fn raise_descriptors() -> rustix::io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
 
 fn start(channel: &Channel) -> anyhow::Result<Start> {
@@ -194,4 +205,17 @@ fn resolver(config: &Config) -> anyhow::Result<Resolver> {
         .map(|text| host::host_names(&text))
         .with_context(|| format!("cannot read the hosts file {}", settings.hosts_file.display()))?;
     Ok(Resolver::new(servers, names, settings.timeout()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_takes_all_descriptors_it_may_have() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+        raise_descriptors().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const INVALID: u8 = 3;
@@ -72,11 +72,11 @@ impl Failure {
         let good = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
         let mut text = String::new();
         for (depth, cause) in error.chain().enumerate() {
-            let shown = lines(&cause.to_string());
+            let cause = lines(&cause.to_string());
             if depth == 0 {
-                text.push_str(&format!("{bad}error{bad:#}: {shown}\n"));
+                text.push_str(&format!("{bad}error{bad:#}: {cause}\n"));
             } else {
-                text.push_str(&format!("  caused by: {shown}\n"));
+                text.push_str(&format!("  caused by: {cause}\n"));
             }
         }
         if let Some(hint) = &self.hint {
@@ -88,7 +88,7 @@ impl Failure {
 
 /// Text from elsewhere may have lines, but nothing else that moves the cursor.
 fn lines(text: &str) -> String {
-    text.trim_end().split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+    text.trim_end().split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
 impl From<anyhow::Error> for Failure {

@@ -16,8 +16,8 @@ use clap::Args;
 
 use super::zone::Zone;
 use crate::audit::clock::Time;
-use crate::audit::text::shown;
 use crate::audit::{Event, Query, Receipt, export};
+use crate::text::shown;
 
 /// Receipts shown before the new ones in `logs -f`.
 const BEFORE_FOLLOW: u32 = 10;
@@ -386,14 +386,14 @@ pub(super) mod tests {
         receipt.outcome.as_mut().unwrap().end = evil.to_owned();
         let line = line(&receipt, &Zone::UTC, Time::now());
         assert!(
-            !anstream::adapter::strip_str(&line).to_string().chars().any(crate::audit::text::hidden),
+            !anstream::adapter::strip_str(&line).to_string().chars().any(crate::text::hidden),
             "{line:?}"
         );
         assert!(!line.contains("\x1b]"));
         let mut out = Vec::new();
         Printer::new(&mut out, true).list(&[receipt.clone()]).unwrap();
         let json = String::from_utf8(out).unwrap();
-        assert!(json.trim_end().chars().all(|c| !crate::audit::text::hidden(c)), "{json}");
+        assert!(json.trim_end().chars().all(|c| !crate::text::hidden(c)), "{json}");
         assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);
     }
 

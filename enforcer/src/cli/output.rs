@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::audit::clock::Time;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 /// Standard output, or a buffer in tests.
 pub struct Output {
@@ -49,7 +49,7 @@ impl Output {
     /// Columns as wide as their widest cell; the last one is not padded.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| escaped(cell)).collect()).collect();
+            rows.iter().map(|row| row.iter().map(|cell| shown(cell).into_owned()).collect()).collect();
         let widths: Vec<usize> = head
             .iter()
             .enumerate()

@@ -17,9 +17,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::logs::{DIM, Filter, GREEN, Pipe, Printer, RED, YELLOW, duration};
 use super::zone::Zone;
-use crate::audit::text::{shown, shown_json};
 use crate::audit::verify::{Report, VerifyRequest, verify};
 use crate::audit::{Head, PublicKey, Query, Receipt, Verdict, export, head};
+use crate::text::{shown, shown_json};
 
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum ReceiptsCommand {
@@ -403,8 +403,8 @@ mod tests {
         receipt.intent.comm = "\x1b[2J".to_owned();
         receipt.outcome.as_mut().unwrap().error = Some("a\rb".to_owned());
         let text = plain(&details(&receipt, &Zone::UTC));
-        assert!(text.lines().all(|line| !line.chars().any(crate::audit::text::hidden)), "{text:?}");
-        assert!(text.contains("/\\u{a}\\u{1b}[31m\\u{202e}"));
+        assert!(text.lines().all(|line| !line.chars().any(crate::text::hidden)), "{text:?}");
+        assert!(text.contains("/\\n\\u{1b}[31m\\u{202e}"));
     }
 
     #[test]

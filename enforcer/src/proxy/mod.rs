@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use enforcer_capture::records::{Origin, OriginalDst, RecordError, Records};
 use enforcer_policy::{AgentName, Host};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Caller};
@@ -36,7 +36,7 @@ pub use stream::Stream;
 pub use upstream::Upstreams;
 
 /// Connections one agent may hold at a time, over all of its sessions.
-const CONNECTIONS: usize = 512;
+pub(crate) const CONNECTIONS: usize = 512;
 
 /// What every session is served with. Built once, by `app`.
 pub struct Shared {
@@ -98,7 +98,12 @@ pub struct Connection {
     pub shared: Arc<Shared>,
     /// Ends whatever was spawned for this connection when its session is dropped.
     pub ended: CancellationToken,
+    /// Whatever outlives the protocol (a relay after an upgrade) keeps it, and so still counts.
+    pub slot: Slot,
 }
+
+/// One of an agent's connections, for as long as anything of it is held.
+pub type Slot = Arc<OwnedSemaphorePermit>;
 
 /// The outcome of a handshake with an agent.
 #[derive(Clone, Debug)]
@@ -121,7 +126,7 @@ pub struct Caps {
 }
 
 impl Caps {
-    fn of(&self, agent: &AgentName) -> Arc<Semaphore> {
+    pub(crate) fn of(&self, agent: &AgentName) -> Arc<Semaphore> {
         let mut agents = self.agents.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(cap) = agents.get(agent).and_then(Weak::upgrade) {
             return cap;

@@ -18,7 +18,7 @@ use super::body::Outgoing;
 use super::dial::{self, DialError};
 use super::stream::Io;
 use super::upstream::{Origin, UpstreamError};
-use crate::dns::Resolver;
+use crate::dns::{Resolver, forbidden};
 use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
@@ -128,7 +128,7 @@ impl Pool {
 
     fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
         let mut state = self.state();
-        let permitted = |address: &SocketAddr| dial::permitted(address.ip(), private).is_ok();
+        let permitted = |address: &SocketAddr| forbidden(address.ip(), private).is_none();
         if multiplex && let Some((sender, address)) = &state.shared {
             if !sender.is_closed() && permitted(address) {
                 return Some(Taken {

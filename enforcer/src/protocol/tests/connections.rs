@@ -127,7 +127,7 @@ async fn malformed_http_is_answered_and_recorded() {
             request.lines().next().unwrap_or_default()
         );
         drop(stream);
-        assert!(world.receipts(1).await.iter().map(|r| r.count).sum::<u64>() > n as u64);
+        world.receipts(n + 1).await;
     }
     assert!(world.seen().is_empty());
 }

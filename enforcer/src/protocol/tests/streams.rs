@@ -166,3 +166,28 @@ async fn a_websocket_that_sends_the_credential_back_is_cut() {
     let outcome = world.receipts(1).await[0].outcome.clone().unwrap();
     assert!(outcome.error.unwrap().contains("sent back the credential"));
 }
+
+#[tokio::test]
+async fn a_relay_counts_as_a_connection_until_it_ends() {
+    let world = World::new().await;
+    assert_eq!(world.slots("one"), 0, "a listener without a connection holds no slot");
+    let mut agent = world.h1("one", "api.test").await;
+    let request = Request::get("/open/websocket")
+        .header("host", world.authority())
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = agent.send_request(request).await.unwrap();
+    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    io.write_all(b"hello").await.unwrap();
+    io.read_exact(&mut [0; 5]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.slots("one"), 1);
+    drop(io);
+    world.receipts(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.slots("one"), 0);
+}
