@@ -119,7 +119,7 @@ fn kill_9_shuts_in_and_a_restart_picks_up() {
     assert!(verified.ok(), "{verified}");
     // And new agents start beside the adopted one.
     assert!(daemon.run_agent("bot", &["true"]).unwrap().ok());
-    end(agent);
+    agent.abandon().unwrap();
 }
 
 #[test]
@@ -135,19 +135,12 @@ fn a_clean_stop_keeps_the_agent_shut_in() {
     let last =
         || std::fs::read_to_string(&log).unwrap_or_default().lines().last().unwrap_or_default().to_owned();
     wait("the agent is served", || last() == "200");
-    let asked = Instant::now();
     let status = daemon.stop().unwrap();
-    eprintln!("stopped after {:?}", asked.elapsed());
     assert!(status.success(), "{status}\n{}", daemon.log_text());
     wait("the agent is shut in", || last() == "000");
     daemon.start().unwrap();
     wait("the agent is served again", || last() == "200");
-    end(agent);
-}
-
-fn end(mut agent: enforcer_tests::world::Running) {
-    agent.child.kill().unwrap();
-    agent.finish(Duration::from_secs(2)).unwrap();
+    agent.abandon().unwrap();
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {

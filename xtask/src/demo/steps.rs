@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use enforcer_tests::packet::Packet;
 use enforcer_tests::probes::{Judge, PROBES};
-use enforcer_tests::world::{Daemon, Output, Running, World, command, plan};
+use enforcer_tests::world::{Daemon, Output, World, command, plan};
 
 use super::screen::Screen;
 
@@ -298,7 +298,8 @@ fn kill_and_restart(stage: &mut Stage<'_>) -> Result<()> {
     screen.typed("enforcer daemon --config enforcer.yaml &");
     stage.daemon.start()?;
     screen.check("the new daemon picks the running agent up: 200s again", wait(|| last(&log) == "200"));
-    stop(agent)
+    // The agent itself goes with the stage.
+    agent.abandon()
 }
 
 fn receipts(stage: &mut Stage<'_>) -> Result<()> {
@@ -343,12 +344,6 @@ fn wait(done: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(50));
     }
     true
-}
-
-/// The client may be of the killed daemon's time: the stage's end takes what it leaves.
-fn stop(mut agent: Running) -> Result<()> {
-    agent.child.kill()?;
-    agent.finish(Duration::from_secs(1)).map(drop)
 }
 
 fn shell(word: &str) -> String {
