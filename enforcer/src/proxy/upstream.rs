@@ -123,7 +123,7 @@ impl Upstreams {
         private: &[IpNet],
         carriage: Carriage,
     ) -> Result<Sent, UpstreamError> {
-        let Authorized { permit, parts, injected } = authorized;
+        let Authorized { permit, parts, injected, guarded: _ } = authorized;
         let asked = permit.request();
         let identity = Identity {
             agent: permit.agent().name.clone(),

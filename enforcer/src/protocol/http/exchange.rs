@@ -73,9 +73,6 @@ pub async fn exchange(
         Ok(uri) => parts.uri = uri,
         Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
     }
-    if permit.credential().is_some() {
-        headers::clean_for_credential(&mut parts.headers);
-    }
     let running = wanted.as_ref().map(|_| permit.request().clone());
     let brought = permit.credential().map(|credential| credential.name.clone());
 
@@ -99,7 +96,10 @@ pub async fn exchange(
     if let (Some(credential), Some(value)) = (brought, authorized.injected.first()) {
         record.attached(format!("{credential}@{}", value.version));
     }
-    let needles = Arc::new(Needles::new(&authorized.injected));
+    if !authorized.guarded.is_empty() {
+        headers::clean_for_search(&mut authorized.parts.headers);
+    }
+    let needles = Arc::new(Needles::new(&authorized.guarded));
 
     let guard = BodyGuard::new(&policy, &shared.placeholders);
     let (outgoing, carriage) = match &wanted {

@@ -60,6 +60,14 @@ pub(super) async fn answer(
             response.headers_mut().insert("connection", "keep-alive".parse().unwrap());
             response
         }
+        // What somebody sent before, for whoever asks.
+        "stored" => {
+            let earlier = seen.lock().unwrap().first().map(|seen| format!("{:?}", seen.headers));
+            Response::builder()
+                .header("x-range", headers.get("range").cloned().unwrap_or("none".parse().unwrap()))
+                .body(full(&earlier.unwrap_or_default()))
+                .unwrap()
+        }
         "events" => stream(vec![("data: 1\n\n", 0), ("data: 2\n\n", 300), ("data: 3\n\n", 300)], End::Whole),
         "endless" => stream(vec![("first", 0)], End::Never),
         "cut" => stream(vec![("half", 0)], End::Broken),

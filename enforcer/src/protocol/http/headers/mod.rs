@@ -68,8 +68,8 @@ pub fn clean_request(headers: &mut HeaderMap) {
     join_cookies(headers);
 }
 
-/// For a request that gets a credential: the answer must be whole and in a coding we can search.
-pub fn clean_for_credential(headers: &mut HeaderMap) {
+/// Where a value could come back: the answer must be whole and in a coding we can search.
+pub fn clean_for_search(headers: &mut HeaderMap) {
     headers.remove(RANGE);
     headers.remove(IF_RANGE);
     let asked = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());

@@ -108,7 +108,7 @@ fn with_a_credential_ranges_go_and_codings_shrink() {
         for value in *asked {
             request.append("accept-encoding", value.parse().unwrap());
         }
-        clean_for_credential(&mut request);
+        clean_for_search(&mut request);
         assert_eq!(left(&request), [format!("accept-encoding: {expected}")], "{asked:?}");
     }
 }
