@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
-use super::answer::{Record, Reply, Tail};
+use super::answer::{REVOKED, Record, Reply, Revoked, Tail};
 use super::canonical::{self, Arrived};
 use super::watch::InFlight;
 use super::{headers, upgrade};
@@ -67,13 +67,18 @@ pub async fn exchange(
         return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
     }
     let wanted = upgrade::wanted(&mut parts);
+    if wanted.is_some() && !permit.rule().websocket {
+        let why = format!("rule `{}` does not say `websocket: true`", permit.rule().name);
+        return told.refuse(record, in_flight, Code::NoRule, why);
+    }
     headers::clean_request(&mut parts.headers);
     parts.extensions.clear();
     match Uri::try_from(permit.request().target.as_str()) {
         Ok(uri) => parts.uri = uri,
         Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
     }
-    let running = wanted.as_ref().map(|_| permit.request().clone());
+    let running = permit.request().clone();
+    let mut revoked = revoked(connection.clone(), running.clone());
     let brought = permit.credential().map(|credential| credential.name.clone());
 
     let authorized = match credential::authorize(
@@ -113,7 +118,11 @@ pub async fn exchange(
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
     let private = policy.private_addresses();
-    let sent = match shared.upstreams.send(authorized, outgoing, &progress, private, carriage).await {
+    let sent = tokio::select! {
+        sent = shared.upstreams.send(authorized, outgoing, &progress, private, carriage) => sent,
+        () = &mut revoked => return told.refuse(record, in_flight, Code::NoRule, REVOKED.to_owned()),
+    };
+    let sent = match sent {
         Ok(sent) => sent,
         Err(error) => {
             let (code, reason) = failed(&error, progress.cut());
@@ -122,7 +131,7 @@ pub async fn exchange(
     };
     let Sent { mut response, address, lease } = sent;
     record.answered(response.status().as_u16(), address.to_string());
-    if let (Some(wanted), Some(running)) = (wanted, running) {
+    if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             let open = upgrade::Open { connection: connection.clone(), running, needles };
             return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
@@ -142,11 +151,16 @@ pub async fn exchange(
     let grpc = is_grpc(&head.headers);
     match redact::scrub(&mut head, body, needles) {
         Ok(body) => {
-            let tail = Tail::new(body, grpc, lease, record, in_flight);
+            let tail = Tail::new(body, grpc, lease, record, revoked, in_flight);
             Response::from_parts(head, Reply::Stream(Box::new(tail)))
         }
         Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
     }
+}
+
+/// Resolves when the policy no longer allows what is running.
+fn revoked(connection: Arc<Connection>, running: enforcer_policy::Request) -> Revoked {
+    Box::pin(async move { connection.shared.gate.revoked(&connection.caller, &running, false).await })
 }
 
 /// How the agent speaks, kept after the head has gone upstream.
