@@ -133,6 +133,22 @@ async fn malformed_http_is_answered_and_recorded() {
 }
 
 #[tokio::test]
+async fn http2_heads_have_the_same_bounds() {
+    let world = World::new().await;
+    let mut agent = world.h2("one", "api.test").await;
+    for (fields, size, status) in [(90, 10, 200), (101, 10, 431), (2000, 1, 431), (1, 15_000, 200), (1, 40_000, 431)] {
+        let mut request = world.request2("GET", "/open/x", "");
+        for n in 0..fields {
+            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            request.headers_mut().insert(name, "v".repeat(size).parse().unwrap());
+        }
+        let status_seen = agent.send_request(request).await.unwrap().status();
+        assert_eq!(status_seen.as_u16(), status, "{fields} fields of {size}");
+    }
+    assert_eq!(world.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_draining_daemon_finishes_what_runs_and_accepts_no_more() {
     let mut world = World::new().await;
     let mut agent = world.h1("one", "api.test").await;
