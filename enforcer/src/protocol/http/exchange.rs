@@ -112,8 +112,8 @@ pub async fn exchange(
             wanted.write(&mut authorized.parts.headers);
             (Outgoing::none(guard), Carriage::Upgrade)
         }
-        None if manner.http2 => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Multiplexed),
-        None => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Single),
+        None if manner.http2 => (Outgoing::new(body, guard, limit), Carriage::Multiplexed),
+        None => (Outgoing::new(body, guard, limit), Carriage::Single),
     };
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
@@ -145,6 +145,10 @@ pub async fn exchange(
     }
 
     let (mut head, body) = response.into_parts();
+    if !headers::plainly_framed(&head.headers) {
+        let why = "the server used a transfer coding it was not offered".to_owned();
+        return told.refuse(record, in_flight, Code::UpstreamFailed, why);
+    }
     head.version = Version::HTTP_11;
     head.extensions.clear();
     headers::clean_response(&mut head.headers);

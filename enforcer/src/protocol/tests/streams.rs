@@ -251,3 +251,20 @@ async fn what_a_new_policy_forbids_stops_while_it_runs() {
         assert!(outcome.error.unwrap().contains("no longer allows"));
     }
 }
+
+#[tokio::test]
+async fn trailers_of_a_request_go_nowhere() {
+    let world = World::new().await;
+    let io = hyper_util::rt::TokioIo::new(world.tls("one", "api.test", &["h2"]).await.unwrap());
+    let (mut agent, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let trailers = http::HeaderMap::from_iter([("x-api-key".parse().unwrap(), "mine".parse().unwrap())]);
+    let body = Full::new(Bytes::from_static(b"body")).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let request = world.request2("POST", "/token/trailers", "").map(|_| body);
+    let (mut head, body) = request.into_parts();
+    head.headers.insert("content-type", "application/grpc".parse().unwrap());
+    let response = agent.send_request(Request::from_parts(head, body)).await.unwrap();
+    assert_eq!(text(response).await, "None");
+    assert_eq!(&world.seen()[0].body[..], b"body");
+}

@@ -77,6 +77,12 @@ pub fn clean_for_search(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, codings);
 }
 
+/// Is `chunked` the only transfer coding of an answer, if it has one? Under another one a body would
+/// pass us coded, whatever `Content-Encoding` says.
+pub fn plainly_framed(headers: &HeaderMap) -> bool {
+    headers.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Cleans the head of an answer.
 pub fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);

@@ -131,3 +131,18 @@ fn answers_lose_what_leads_round_us() {
     clean_response(&mut answer);
     assert_eq!(left(&answer), ["content-length: 3", "strict-transport-security: max-age=1"]);
 }
+
+#[test]
+fn answers_in_other_transfer_codings_are_known() {
+    let framed = |codings: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append("transfer-encoding", coding.parse().unwrap());
+        }
+        plainly_framed(&headers)
+    };
+    assert!(framed(&[]) && framed(&["chunked"]) && framed(&["Chunked"]));
+    for other in [&["gzip, chunked"][..], &["gzip", "chunked"], &["identity"], &["chunked, chunked"]] {
+        assert!(!framed(other), "{other:?}");
+    }
+}
