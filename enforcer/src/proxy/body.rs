@@ -60,8 +60,7 @@ impl Outgoing {
     pub fn new(inner: Incoming, guard: BodyGuard, limit: Option<u64>) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let inner = (!inner.is_end_stream()).then_some(inner);
-        let body =
-            Outgoing { inner, guard, limit, idle: Idle::new(IDLE), progress: progress.clone() };
+        let body = Outgoing { inner, guard, limit, idle: Idle::new(IDLE), progress: progress.clone() };
         (body, progress)
     }
 
@@ -69,10 +68,7 @@ impl Outgoing {
     pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let idle = Idle::new(IDLE);
-        (
-            Outgoing { inner: None, guard, limit: None, idle, progress: progress.clone() },
-            progress,
-        )
+        (Outgoing { inner: None, guard, limit: None, idle, progress: progress.clone() }, progress)
     }
 
     fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {

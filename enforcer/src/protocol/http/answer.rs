@@ -196,7 +196,12 @@ impl<B: Scrubbed> Tail<B> {
         self.cut("upstream_failed", format!("the answer broke off: {error}"), error)
     }
 
-    fn cut(&mut self, end: &str, why: String, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn cut(
+        &mut self,
+        end: &str,
+        why: String,
+        error: BoxError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.lease = None;
         self.close(end, Some(why));
         Poll::Ready(Some(Err(error)))

@@ -17,20 +17,23 @@ use super::{headers, upgrade};
 use crate::credential::{self, BodyGuard, CredentialError};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal};
-use crate::proxy::Connection;
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent, UpstreamError};
+use crate::proxy::{Connection, REQUESTS};
 use crate::redact::{self, Needles};
 
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// How long a request waits for one of the agent's others to end.
+const CROWDED: Duration = Duration::from_secs(1);
+
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub async fn exchange(
     request: Request<Incoming>,
     connection: Arc<Connection>,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Response<Reply> {
     let start = Instant::now();
     let shared = &connection.shared;
@@ -38,6 +41,17 @@ pub async fn exchange(
     let manner = Manner::of(&parts);
     let arrived = Arrived::of(&connection);
 
+    let place = connection.slot.cap.requests.clone().acquire_owned();
+    match tokio::time::timeout(CROWDED, place).await {
+        Ok(place) => in_flight.place = place.ok(),
+        Err(_elapsed) => {
+            let asked = canonical::asked(&parts, arrived);
+            let reason = format!("{REQUESTS} requests of this agent are under way; wait for one to end");
+            let refusal = shared.gate.turn_away(&connection.caller, &asked, Code::RateLimited, reason).await;
+            manner.drain(body).await;
+            return manner.refuse(&refusal, in_flight, true);
+        }
+    }
     let asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {

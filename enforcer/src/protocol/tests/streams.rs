@@ -208,7 +208,9 @@ async fn only_a_rule_that_says_so_opens_a_websocket() {
         assert_eq!(agent.send_request(request).await.unwrap().status(), status, "{path}");
     }
     assert_eq!(world.seen().len(), 1);
-    assert!(world.receipts(3).await[0].outcome.as_ref().unwrap().error.as_ref().unwrap().contains("websocket"));
+    assert!(
+        world.receipts(3).await[0].outcome.as_ref().unwrap().error.as_ref().unwrap().contains("websocket")
+    );
 }
 
 #[tokio::test]
@@ -225,7 +227,8 @@ async fn what_a_new_policy_forbids_stops_while_it_runs() {
     }
     // An upload that goes on.
     let mut upload = world.tls("one", "api.test", &["http/1.1"]).await.unwrap();
-    let head = format!("POST /open/x HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n", world.authority());
+    let head =
+        format!("POST /open/x HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n", world.authority());
     upload.write_all(format!("{head}5\r\nhello\r\n").as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
 

@@ -225,7 +225,7 @@ impl World {
 
     /// Connections that count against the agent's cap.
     pub(super) fn slots(&self, agent: &str) -> usize {
-        CONNECTIONS - self.shared.caps.of(&Name::parse(agent).unwrap()).available_permits()
+        CONNECTIONS - self.shared.caps.of(&Name::parse(agent).unwrap()).connections.available_permits()
     }
 
     pub(super) async fn undeclared(&self, agent: &str) -> TcpStream {
