@@ -43,7 +43,7 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
     }
     out.line(match status["backstop"].as_str() {
         Some("absent") => "backstop  ! absent (nft is not installed)".to_owned(),
-        Some(name) => format!("backstop  {}", escaped(name)),
+        Some(name) => format!("backstop  {}", shown(name)),
         // An older daemon, whose sessions have none.
         None => "backstop  ! absent (this daemon is of an older version)".to_owned(),
     })?;
