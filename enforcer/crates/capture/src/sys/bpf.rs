@@ -11,6 +11,7 @@ use std::path::Path;
 use aya::Pod;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h).
+const PROG_LOAD: u32 = 5;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
@@ -36,6 +37,28 @@ pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: path is a C string that outlives the call; the result is a descriptor of ours.
     unsafe { call(OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Loads a program for a hook on socket addresses that refuses whatever comes: `return 0`, which the hook turns into EPERM.
+/// For the hooks that the library does not know by name.
+pub(crate) fn load_refusal(attach_type: u32) -> io::Result<OwnedFd> {
+    /// `enum bpf_prog_type`.
+    const CGROUP_SOCK_ADDR: u32 = 18;
+    // struct bpf_insn: opcode, registers, offset, immediate. BPF_ALU64 | BPF_MOV | BPF_K; BPF_JMP | BPF_EXIT.
+    const CODE: [u64; 2] = [0xb7_u64.to_le(), 0x95_u64.to_le()];
+    let license = c"Apache-2.0";
+    let attr = ProgLoadAttr {
+        kind: CGROUP_SOCK_ADDR,
+        instructions: CODE.len() as u32,
+        code: CODE.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log: [0; 6],
+        name: *b"refuse_unix\0\0\0\0\0",
+        interface: 0,
+        attach_type,
+    };
+    // SAFETY: code and license outlive the call; the result is a descriptor of ours.
+    unsafe { call(PROG_LOAD, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
 /// Attaches a program to a cgroup. The link holds until it is detached, or nothing refers to it any more.
@@ -177,6 +200,20 @@ impl<K: Pod, V: Pod> HashMap<K, V> {
 }
 
 /// The members of `union bpf_attr` used here; the kernel takes what is beyond the given size as zero.
+/// The head of `union bpf_attr` for BPF_PROG_LOAD.
+#[repr(C)]
+struct ProgLoadAttr {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    /// log_level, log_size, log_buf, kern_version, prog_flags
+    log: [u32; 6],
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+}
+
 #[repr(C)]
 struct MapAttr {
     map: u32,
