@@ -15,7 +15,7 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
 use enforcer_capture::events::Events;
-use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
+use enforcer_capture::message::{Backstop, Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -44,6 +44,7 @@ const QUEUE: usize = 64;
 /// What the keeper hands over with `ToWorker::Start`.
 struct Start {
     config: Config,
+    backstop: Backstop,
     vault_key: OwnedFd,
     control: UnixListener,
     records: OwnedFd,
@@ -76,17 +77,17 @@ fn raise_descriptors() -> rustix::io::Result<()> {
 fn start(channel: &Channel) -> anyhow::Result<Start> {
     let Received { message, descriptors } =
         channel.receive::<ToWorker>()?.context("the keeper closed the channel before it said a word")?;
-    let ToWorker::Start { config } = message else {
+    let ToWorker::Start { config, backstop } = message else {
         bail!("the keeper's first message is not `Start`");
     };
     let [vault_key, control, records, events] = <[OwnedFd; 4]>::try_from(descriptors)
         .map_err(|got| anyhow!("`Start` came with {} descriptors instead of 4", got.len()))?;
     let config = Config::parse("enforcer.yaml", &config)?;
-    Ok(Start { config, vault_key, control: control.into(), records, events })
+    Ok(Start { config, backstop, vault_key, control: control.into(), records, events })
 }
 
 async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
-    let Start { config, vault_key, control, records, events } = start;
+    let Start { config, backstop, vault_key, control, records, events } = start;
     let shutdown = Shutdown::new();
 
     let directory = config.worker_dir();
@@ -125,6 +126,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
+        backstop,
         started: Instant::now(),
     };
     let serving = control::serve(control, managed_root, state, shutdown.token());

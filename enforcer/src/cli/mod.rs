@@ -42,7 +42,10 @@ pub type Ended = Result<ExitCode, Failure>;
     version,
     about = "Governs the network of AI agents: credentials, policy per request, receipts",
     max_term_width = 100,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Begin with a policy (`enforcer policy check FILE`), start an agent under it (`enforcer run AGENT -- \
+                  COMMAND`),\nand watch what it does (`enforcer logs -f`)."
 )]
 pub struct Cli {
     /// Settings file
@@ -85,16 +88,16 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Make the daemon read the policies again
     Reload,
-    /// Store and list secrets
+    /// Store, list and remove secrets; no command shows a value
     #[command(subcommand)]
     Secret(secret::SecretCommand),
     /// List, show, verify and export receipts
     #[command(subcommand)]
     Receipts(receipts::ReceiptsCommand),
-    /// Our root certificate
+    /// Print the root certificate that agents trust
     #[command(subcommand)]
     Ca(ca::CaCommand),
-    /// Let go: detach from the kernel and remove what is pinned there
+    /// Let go of this host: detach from the kernel and remove what is pinned there
     Unmanage(unmanage::UnmanageArgs),
     /// Run the service in the foreground
     Daemon,
@@ -104,7 +107,7 @@ enum Command {
     /// The first process of an agent; started by the daemon
     #[command(hide = true)]
     AgentInit,
-    /// Print version and digest of this program
+    /// Print the version and the SHA-256 of this program
     Version,
 }
 

@@ -41,5 +41,11 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         let counts: Vec<String> = receipts.iter().map(|(key, value)| format!("{key} {value}")).collect();
         out.line(format!("receipts  {}", shown(&counts.join(", "))))?;
     }
+    out.line(match status["backstop"].as_str() {
+        Some("absent") => "backstop  ! absent (nft is not installed)".to_owned(),
+        Some(name) => format!("backstop  {}", shown(name)),
+        // An older daemon, whose sessions have none.
+        None => "backstop  ! absent (this daemon is of an older version)".to_owned(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,8 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use enforcer_capture::message::Backstop;
+
 use crate::agent::Agents;
 use crate::audit::AuditLog;
 use crate::policies::Policies;
@@ -36,5 +38,7 @@ pub struct ControlState {
     pub audit: AuditLog,
     /// Our root certificate. Public.
     pub ca_pem: Arc<str>,
+    /// Do sessions get the nftables line? The keeper knows.
+    pub backstop: Backstop,
     pub started: Instant,
 }

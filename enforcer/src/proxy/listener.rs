@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, Shared, connection};
+use super::{Session, Shared, Slot, connection};
 use crate::agent::Agent;
 use crate::shutdown::DRAIN;
 
@@ -63,10 +63,11 @@ async fn accept(listener: TcpListener, agent: Arc<Agent>, shared: Arc<Shared>, e
         // taken before there is a connection would be lost to the agent's other sessions.
         let slot = tokio::select! {
             () = shared.shutdown.cancelled() => break,
-            slot = cap.clone().acquire_owned() => slot.expect("the cap is never closed"),
+            slot = cap.connections.clone().acquire_owned() => slot.expect("the cap is never closed"),
         };
+        let slot = Slot { cap: cap.clone(), _connection: Arc::new(slot) };
         let (agent, shared, ended) = (agent.clone(), shared.clone(), ended.clone());
-        connections.spawn(connection::serve(stream, agent, shared, ended, Arc::new(slot)));
+        connections.spawn(connection::serve(stream, agent, shared, ended, slot));
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };

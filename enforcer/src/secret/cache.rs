@@ -19,6 +19,8 @@ const MOST: usize = 256;
 #[derive(Default)]
 pub(super) struct Cache {
     values: HashMap<Box<str>, (Instant, Arc<Fetched>)>,
+    /// What may go to an endpoint; often nothing, which is remembered as well.
+    bound: HashMap<Box<str>, (Instant, Arc<[Arc<Fetched>]>)>,
 }
 
 impl Cache {
@@ -37,12 +39,30 @@ impl Cache {
         self.values.insert(key, (now, value));
     }
 
+    pub(super) fn bound(&self, key: &str, now: Instant) -> Option<Arc<[Arc<Fetched>]>> {
+        let (since, values) = self.bound.get(key)?;
+        (now.duration_since(*since) < KEEP).then(|| values.clone())
+    }
+
+    pub(super) fn put_bound(&mut self, key: Box<str>, values: Arc<[Arc<Fetched>]>, now: Instant) {
+        if self.bound.len() >= MOST {
+            self.expire(now);
+        }
+        if self.bound.len() >= MOST {
+            self.bound.clear();
+        }
+        self.bound.insert(key, (now, values));
+    }
+
     pub(super) fn forget(&mut self, secret: &str) {
         self.values.retain(|_, (_, value)| value.name != secret);
+        // It may belong to any of these now.
+        self.bound.clear();
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
         self.values.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
+        self.bound.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
     }
 
     #[cfg(test)]
@@ -55,6 +75,11 @@ impl Cache {
 pub(super) fn key(usage: &Use<'_>) -> Box<str> {
     let Use { agent, secret, scheme, host, port } = usage;
     format!("{agent}\0{secret}\0{scheme}\0{host}\0{port}").into()
+}
+
+/// The same for a set of secrets.
+pub(super) fn key_of_bound(names: &[String], scheme: &str, host: &str, port: u16) -> Box<str> {
+    format!("{}\0\0{scheme}\0{host}\0{port}", names.join("\0")).into()
 }
 
 pub(super) fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {

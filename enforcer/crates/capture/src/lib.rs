@@ -14,6 +14,7 @@ pub mod events;
 pub mod kernel;
 pub mod records;
 // what a session is made of
+pub mod backstop;
 pub mod cgroup;
 mod etc;
 mod identity;

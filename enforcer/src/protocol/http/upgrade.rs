@@ -142,7 +142,7 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
             Ok(()) => ("done", None),
             Err(error) => ("upstream_failed", Some(error.to_string())),
         },
-        () = shared.gate.revoked(&connection.caller, &running) => {
+        () = shared.gate.revoked(&connection.caller, &running, true) => {
             ("refused", Some("the policy no longer allows this connection".to_owned()))
         }
         () = shared.shutdown.cancelled() => ("cancelled", Some("the enforcer is stopping".to_owned())),

@@ -204,6 +204,11 @@ impl World {
         receipts
     }
 
+    /// All receipts as they are now, with and without an outcome.
+    pub(super) async fn receipts_so_far(&self) -> Vec<Receipt> {
+        self.audit.query(Query::default()).await.unwrap()
+    }
+
     /// A connection as the agent's kernel would redirect it.
     pub(super) async fn dial(&self, agent: &str, port: u16) -> TcpStream {
         self.dial_to(agent, SocketAddr::new([203, 0, 113, 9].into(), port)).await
@@ -220,7 +225,7 @@ impl World {
 
     /// Connections that count against the agent's cap.
     pub(super) fn slots(&self, agent: &str) -> usize {
-        CONNECTIONS - self.shared.caps.of(&Name::parse(agent).unwrap()).available_permits()
+        CONNECTIONS - self.shared.caps.of(&Name::parse(agent).unwrap()).connections.available_permits()
     }
 
     pub(super) async fn undeclared(&self, agent: &str) -> TcpStream {
