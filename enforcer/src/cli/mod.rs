@@ -36,6 +36,12 @@ pub use output::Output;
 /// What a command ends with.
 pub type Ended = Result<ExitCode, Failure>;
 
+const BEGIN: &str = "\
+Begin with:
+  enforcer policy check FILE        a policy that loads
+  enforcer run AGENT -- COMMAND     an agent under it
+  enforcer logs -f                  what it does";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "enforcer",
@@ -43,9 +49,7 @@ pub type Ended = Result<ExitCode, Failure>;
     about = "Governs the network of AI agents: credentials, policy per request, receipts",
     max_term_width = 100,
     arg_required_else_help = true,
-    disable_help_subcommand = true,
-    after_help = "Begin with a policy (`enforcer policy check FILE`), start an agent under it (`enforcer run AGENT -- \
-                  COMMAND`),\nand watch what it does (`enforcer logs -f`)."
+    after_help = BEGIN
 )]
 pub struct Cli {
     /// Settings file

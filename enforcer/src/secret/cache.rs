@@ -16,11 +16,14 @@ pub(super) const KEEP: Duration = Duration::from_secs(5);
 /// Uses in five seconds of a busy host; beyond it the cache starts over.
 const MOST: usize = 256;
 
+/// By use, with the moment it was put there.
+type Dated<T> = HashMap<Box<str>, (Instant, T)>;
+
 #[derive(Default)]
 pub(super) struct Cache {
-    values: HashMap<Box<str>, (Instant, Arc<Fetched>)>,
+    values: Dated<Arc<Fetched>>,
     /// What may go to an endpoint; often nothing, which is remembered as well.
-    bound: HashMap<Box<str>, (Instant, Arc<[Arc<Fetched>]>)>,
+    bound: Dated<Arc<[Arc<Fetched>]>>,
 }
 
 impl Cache {
