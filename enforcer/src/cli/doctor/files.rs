@@ -143,18 +143,22 @@ fn policy_dir(host: &Host) -> Finding {
     }
     let policies = Policies::open(dir);
     let last = policies.last();
-    match (last.in_force, policies.current().agents().count(), last.report) {
+    let agents = match policies.current().agents().count() {
+        1 => "1 agent".to_owned(),
+        count => format!("{count} agents"),
+    };
+    match (last.in_force, last.files.is_empty(), last.report) {
         (false, _, report) => Finding::fail(
             report.unwrap_or_else(|| format!("{shown} cannot be read")),
             format!("correct it; `enforcer policy check {shown}` shows the same"),
         ),
-        (true, 0, _) => Finding::warn(
+        (true, true, _) => Finding::warn(
             format!("{shown} holds no policy: nothing is allowed"),
             "put a file for each agent in it; `enforcer policy check FILE` checks it",
         ),
-        (true, agents, None) => Finding::ok(format!("{agents} agents in {shown}")),
-        (true, agents, Some(report)) => Finding::warn(
-            format!("{agents} agents in {shown}, with warnings:\n{report}"),
+        (true, false, None) => Finding::ok(format!("policies of {agents} in {shown}")),
+        (true, false, Some(report)) => Finding::warn(
+            format!("policies of {agents} in {shown}, with warnings:\n{report}"),
             format!("`enforcer policy check {shown}` shows the same"),
         ),
     }
