@@ -20,7 +20,7 @@ use super::failure::BROKEN;
 use super::{Context, Ended, Failure, Output};
 use crate::config::{Config, ConfigError};
 use crate::control::client::ClientError;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 /// In the order in which one thing needs the one before.
 const CHECKS: &[&[Check]] =
