@@ -1,7 +1,8 @@
 //! How a command fails: the chain of causes, a hint, and an exit code.
 //!
 //! 0 done; 1 failed; 2 wrong usage (clap); 3 policy or configuration invalid; 4 not permitted;
-//! 5 no daemon; 6 `explain --exit-code`: denied. `run` has its own (125, 126, 127).
+//! 5 no daemon; 6 `explain --exit-code`: denied;
+//! 8 `doctor`: something is broken. `run` has its own (125, 126, 127).
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ pub(super) const FAILED: u8 = 1;
 pub(super) const INVALID: u8 = 3;
 pub(super) const NOT_PERMITTED: u8 = 4;
 pub(super) const DENIED: u8 = 6;
+pub(super) const BROKEN: u8 = 8;
 
 /// Why a command ended early.
 #[derive(Debug)]

@@ -42,7 +42,7 @@ impl io::Write for Gone {
 }
 
 /// Exit code, standard output and standard error of a command line, without colour.
-fn enforcer(arguments: &[&str]) -> (u8, String, String) {
+pub(super) fn enforcer(arguments: &[&str]) -> (u8, String, String) {
     let page = Page::default();
     let out = &mut Output::to(page.clone());
     let cli = match Cli::try_parse_from([&["enforcer"], arguments].concat()) {
@@ -61,7 +61,7 @@ fn enforcer(arguments: &[&str]) -> (u8, String, String) {
     (code, text, error)
 }
 
-fn file(folder: &Path, name: &str, text: &str) -> String {
+pub(super) fn file(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

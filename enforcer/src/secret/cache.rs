@@ -16,61 +16,74 @@ pub(super) const KEEP: Duration = Duration::from_secs(5);
 /// Uses in five seconds of a busy host; beyond it the cache starts over.
 const MOST: usize = 256;
 
-/// By use, with the moment it was put there.
-type Dated<T> = HashMap<Box<str>, (Instant, T)>;
-
 #[derive(Default)]
 pub(super) struct Cache {
-    values: Dated<Arc<Fetched>>,
+    values: Kept<Arc<Fetched>>,
     /// What may go to an endpoint; often nothing, which is remembered as well.
-    bound: Dated<Arc<[Arc<Fetched>]>>,
+    bound: Kept<Arc<[Arc<Fetched>]>>,
 }
 
 impl Cache {
     pub(super) fn get(&self, key: &str, now: Instant) -> Option<Arc<Fetched>> {
-        let (since, value) = self.values.get(key)?;
-        (now.duration_since(*since) < KEEP).then(|| value.clone())
+        self.values.get(key, now)
     }
 
     pub(super) fn put(&mut self, key: Box<str>, value: Arc<Fetched>, now: Instant) {
-        if self.values.len() >= MOST {
-            self.expire(now);
-        }
-        if self.values.len() >= MOST {
-            self.values.clear();
-        }
-        self.values.insert(key, (now, value));
+        self.values.put(key, value, now);
     }
 
     pub(super) fn bound(&self, key: &str, now: Instant) -> Option<Arc<[Arc<Fetched>]>> {
-        let (since, values) = self.bound.get(key)?;
-        (now.duration_since(*since) < KEEP).then(|| values.clone())
+        self.bound.get(key, now)
     }
 
     pub(super) fn put_bound(&mut self, key: Box<str>, values: Arc<[Arc<Fetched>]>, now: Instant) {
-        if self.bound.len() >= MOST {
-            self.expire(now);
-        }
-        if self.bound.len() >= MOST {
-            self.bound.clear();
-        }
-        self.bound.insert(key, (now, values));
+        self.bound.put(key, values, now);
     }
 
     pub(super) fn forget(&mut self, secret: &str) {
-        self.values.retain(|_, (_, value)| value.name != secret);
+        self.values.0.retain(|_, (_, value)| value.name != secret);
         // It may belong to any of these now.
-        self.bound.clear();
+        self.bound.0.clear();
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        self.values.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
-        self.bound.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
+        self.values.expire(now);
+        self.bound.expire(now);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.values.len()
+        self.values.0.len()
+    }
+}
+
+/// Entries with the time they were put in.
+struct Kept<T>(HashMap<Box<str>, (Instant, T)>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(HashMap::new())
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn get(&self, key: &str, now: Instant) -> Option<T> {
+        let (since, value) = self.0.get(key)?;
+        (now.duration_since(*since) < KEEP).then(|| value.clone())
+    }
+
+    fn put(&mut self, key: Box<str>, value: T, now: Instant) {
+        if self.0.len() >= MOST {
+            self.expire(now);
+        }
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        self.0.insert(key, (now, value));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.0.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
     }
 }
 

@@ -21,6 +21,8 @@ mod identity;
 mod netns;
 mod session;
 mod trust;
+// what `enforcer doctor` asks
+pub mod host;
 // the processes themselves
 pub mod init;
 pub mod keeper;

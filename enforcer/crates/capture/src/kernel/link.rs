@@ -11,7 +11,7 @@ pub(crate) struct Hook {
     /// Name of the program, and of its link's pin after [`Hook::pin`].
     pub(crate) name: &'static str,
     /// `enum bpf_attach_type`.
-    attach_type: u32,
+    pub(crate) attach_type: u32,
     /// The first kernel that has it.
     pub(crate) since: &'static str,
 }

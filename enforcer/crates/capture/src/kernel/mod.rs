@@ -15,10 +15,12 @@ use crate::sys::bpf::{self, HashMap};
 
 mod error;
 mod filesystems;
+mod inspect;
 mod link;
 mod object;
 
 pub use error::KernelError;
+pub use inspect::{Inspection, inspect, try_programs};
 
 /// Where this instance keeps its kernel state. Two instances with different layouts do not meet.
 #[derive(Clone, Debug)]
@@ -240,6 +242,14 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<bool> {
     match result {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

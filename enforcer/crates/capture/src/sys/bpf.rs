@@ -19,6 +19,7 @@ const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
+const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const LINK_DETACH: u32 = 34;
@@ -91,7 +92,7 @@ pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) struct LinkInfo {
     kind: u32,
     pub(crate) id: u32,
-    program_id: u32,
+    pub(crate) program_id: u32,
     reserved: u32,
     /// 0 when the cgroup is gone.
     pub(crate) cgroup_id: u64,
@@ -111,6 +112,25 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a cgroup link"));
     }
     Ok(info)
+}
+
+/// Ids of the programs that run at a hook of a cgroup, those of the cgroups above it included. At most as many
+/// as the kernel lets one cgroup have (64) a few times over; the rest is left out.
+pub(crate) fn programs_at(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    const EFFECTIVE: u32 = 1;
+    let mut ids = [0u32; 256];
+    let mut attr = ProgQueryAttr {
+        target: raw(cgroup),
+        attach_type,
+        query_flags: EFFECTIVE,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        reserved: 0,
+    };
+    // SAFETY: the descriptor is open (borrowed); the kernel writes at most count ids, and how many to attr.
+    unsafe { call_mut(PROG_QUERY, &mut attr) }?;
+    Ok(ids.get(..attr.count as usize).unwrap_or(&ids).to_vec())
 }
 
 /// The head of `struct bpf_map_info`.
@@ -258,6 +278,18 @@ struct InfoAttr {
     info: u64,
 }
 
+/// The member of `union bpf_attr` for `BPF_PROG_QUERY`; the kernel writes `attach_flags` and `count`.
+#[repr(C)]
+struct ProgQueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
+}
+
 /// # Safety
 /// `T` is `repr(C)`, made of integers only, and the head of the kernel's info struct for this kind of object.
 unsafe fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
@@ -274,6 +306,16 @@ unsafe fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
 unsafe fn call<T>(command: u32, attr: &T) -> io::Result<RawFd> {
     // SAFETY: attr is readable for its size; the rest is the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+/// For a command that answers in `attr`.
+///
+/// # Safety
+/// As [`call`]; what the kernel writes to `T` are integers.
+unsafe fn call_mut<T>(command: u32, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: attr is writable for its size; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
 }
 

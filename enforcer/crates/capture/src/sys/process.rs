@@ -52,3 +52,20 @@ pub(crate) fn new_session_keyring() -> io::Result<()> {
 fn c_string(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_encoded_bytes())?)
 }
+
+/// The version of Landlock that the kernel has; `None`: none. Asks for the version only; nothing is made.
+pub(crate) fn landlock_abi() -> io::Result<Option<u32>> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the kernel wants a null pointer and no size.
+    let abi =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION) };
+    if let Ok(abi) = u32::try_from(abi) {
+        return Ok(Some(abi));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Not built in; switched off.
+        Some(libc::ENOSYS | libc::EOPNOTSUPP) => Ok(None),
+        _ => Err(error),
+    }
+}
