@@ -13,6 +13,9 @@ use super::stage::*;
 
 const DIR: &str = "ENFORCER_TEST_CRASH_DIR";
 const RUNS: usize = 60;
+/// How far the child may be ahead of us, some 900 lines: more than it writes in the longest wait before a kill, and so
+/// little that a machine which lets us wait for our turn does not fill the log by the hundred thousand.
+const AHEAD: usize = 16 * 1024;
 
 #[test]
 fn kill_9_loses_no_acknowledged_receipt() {
@@ -26,7 +29,9 @@ fn kill_9_loses_no_acknowledged_receipt() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let out = child.stdout.take().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&out, AHEAD).unwrap();
+        let mut out = BufReader::new(out);
         // Kill at a random moment, once it is writing: after some lines and up to 8 ms.
         let random: [u8; 2] = ring::rand::generate(&ring::rand::SystemRandom::new()).unwrap().expose();
         let mut lines = Vec::new();
