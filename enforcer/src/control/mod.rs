@@ -36,5 +36,7 @@ pub struct ControlState {
     pub audit: AuditLog,
     /// Our root certificate. Public.
     pub ca_pem: Arc<str>,
+    /// How far the worker is locked in, in words.
+    pub confinement: Arc<str>,
     pub started: Instant,
 }

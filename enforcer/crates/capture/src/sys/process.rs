@@ -306,6 +306,7 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
         command.pre_exec(move || {
             close_on_exec_from(3)?;
             unblock_signals()?;
+            raise_descriptor_limit()?;
             drop_privileges(id, id)?;
             forbid_core_dumps()?;
             pass_as_descriptor_3(&channel)?;
@@ -316,6 +317,24 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
             }
             Ok(())
         });
+    }
+}
+
+/// Every connection takes two descriptors, every upstream one; the usual soft limit of 1024 is soon used up.
+fn raise_descriptor_limit() -> io::Result<()> {
+    const WANTED: u64 = 65_536;
+    /// The kernel's own bound for a process (`fs.nr_open`), unless somebody changed it.
+    const MOST: u64 = 1_048_576;
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let hard = own.maximum.unwrap_or(MOST).min(MOST);
+    let set = |limit| {
+        let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)
+    };
+    match set(hard.max(WANTED)) {
+        // Root without the right to raise hard limits, as in some containers.
+        Err(rustix::io::Errno::PERM) => set(hard).map_err(io::Error::from),
+        other => other.map_err(io::Error::from),
     }
 }
 
