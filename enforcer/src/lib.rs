@@ -11,6 +11,7 @@ pub mod policies;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
+pub mod text;
 pub mod tls;
 // 2 the only code that says yes
 pub mod gate;

@@ -17,9 +17,10 @@ use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
 use enforcer_capture::confine::{self, Confinement};
 use enforcer_capture::events::Events;
-use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
+use enforcer_capture::message::{Backstop, Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -45,6 +46,7 @@ const QUEUE: usize = 64;
 /// What the keeper hands over with `ToWorker::Start`.
 struct Start {
     config: Config,
+    backstop: Backstop,
     vault_key: OwnedFd,
     control: UnixListener,
     records: OwnedFd,
@@ -56,6 +58,9 @@ pub fn worker(channel: Channel) -> anyhow::Result<()> {
     // No core, no ptrace by the same user, no /proc/PID/mem: secrets pass through this process.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("cannot make the worker undumpable")?;
+    if let Err(error) = raise_descriptors() {
+        warn!(%error, "few descriptors: many connections of one agent may leave others without");
+    }
     let start = start(&channel)?;
     let files = host_files(&start.config)?;
     // Reads the quota of the cgroup, which is out of reach from the next line on.
@@ -87,16 +92,23 @@ fn confined(config: &Config) -> anyhow::Result<Confinement> {
     })
 }
 
+/// One agent at its cap needs two descriptors for each of 512 connections, which is all that a shell
+/// grants by default: every other agent, the vault and the receipts would be left without.
+fn raise_descriptors() -> rustix::io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+}
+
 fn start(channel: &Channel) -> anyhow::Result<Start> {
     let Received { message, descriptors } =
         channel.receive::<ToWorker>()?.context("the keeper closed the channel before it said a word")?;
-    let ToWorker::Start { config } = message else {
+    let ToWorker::Start { config, backstop } = message else {
         bail!("the keeper's first message is not `Start`");
     };
     let [vault_key, control, records, events] = <[OwnedFd; 4]>::try_from(descriptors)
         .map_err(|got| anyhow!("`Start` came with {} descriptors instead of 4", got.len()))?;
     let config = Config::parse("enforcer.yaml", &config)?;
-    Ok(Start { config, vault_key, control: control.into(), records, events })
+    Ok(Start { config, backstop, vault_key, control: control.into(), records, events })
 }
 
 async fn run(
@@ -105,7 +117,7 @@ async fn run(
     files: HostFiles,
     confinement: Confinement,
 ) -> anyhow::Result<()> {
-    let Start { config, vault_key, control, records, events } = start;
+    let Start { config, backstop, vault_key, control, records, events } = start;
     let shutdown = Shutdown::new();
 
     let directory = config.worker_dir();
@@ -144,6 +156,7 @@ async fn run(
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
         confinement: confinement.to_string().into(),
+        backstop,
         started: Instant::now(),
     };
     let serving = control::serve(control, managed_root, state, shutdown.token());
@@ -224,4 +237,17 @@ fn resolver(config: &Config) -> anyhow::Result<Resolver> {
         .map(|text| host::host_names(&text))
         .with_context(|| format!("cannot read the hosts file {}", settings.hosts_file.display()))?;
     Ok(Resolver::new(servers, names, settings.timeout()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_takes_all_descriptors_it_may_have() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+        raise_descriptors().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

@@ -6,6 +6,7 @@
 mod agents;
 mod ca;
 mod daemon;
+mod doctor;
 mod failure;
 mod logs;
 mod output;
@@ -78,6 +79,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Show whether the daemon works and what it serves
     Status,
+    /// Check this host and the set-up, and say how to repair what is wrong
+    Doctor,
     /// List the running sessions
     Agents,
     /// Check and explain policies
@@ -186,6 +189,7 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Logs(args) => recorded::logs(&args, context, out),
         Command::Why(args) => why::why(&args, context, out),
         Command::Status => status::status(context, out),
+        Command::Doctor => doctor::doctor(context, out),
         Command::Agents => agents::agents(context, out),
         Command::Policy(command) => policy::policy(command, context, out),
         Command::Reload => policy::reload(context, out),

@@ -30,6 +30,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "sessions": state.agents.all().len(),
         "secrets": secrets.as_ref().map(Vec::len).ok(),
         "vault_error": secrets.err().map(|e| e.to_string()),
+        "backstop": state.backstop,
         "receipts": receipts::health(&state.audit),
     })))
 }

@@ -17,6 +17,8 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use enforcer_capture::message::Backstop;
+
 use crate::agent::Agents;
 use crate::audit::AuditLog;
 use crate::policies::Policies;
@@ -38,5 +40,7 @@ pub struct ControlState {
     pub ca_pem: Arc<str>,
     /// How far the worker is locked in, in words.
     pub confinement: Arc<str>,
+    /// Do sessions get the nftables line? The keeper knows.
+    pub backstop: Backstop,
     pub started: Instant,
 }

@@ -126,14 +126,16 @@ impl Gate {
         }
     }
 
-    /// Returns when the policy no longer allows this request, which was admitted and still runs.
-    pub async fn revoked(&self, caller: &Caller, request: &Request) {
+    /// Returns when the policy no longer allows this request, which was admitted and still runs;
+    /// `websocket`: as one.
+    pub async fn revoked(&self, caller: &Caller, request: &Request, websocket: bool) {
         let mut policies = self.policies.clone();
         while policies.changed().await.is_ok() {
             let policies = policies.borrow_and_update();
             let policy = policies.agent(caller.agent.name.as_str());
-            if !policy.is_some_and(|policy| matches!(policy.decide(request), Decision::Allow { .. })) {
-                return;
+            match policy.map(|policy| policy.decide(request)) {
+                Some(Decision::Allow { rule, .. }) if rule.websocket || !websocket => {}
+                Some(Decision::Allow { .. } | Decision::Deny { .. }) | None => return,
             }
         }
         // The daemon is going; its own signal ends what runs.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Shared, sniff};
+use super::{Connection, Shared, Slot, sniff};
 use crate::agent::{Agent, Caller};
 use crate::gate::{Asked, Code};
 
@@ -17,6 +17,7 @@ pub(super) async fn serve(
     agent: Arc<Agent>,
     shared: Arc<Shared>,
     ended: CancellationToken,
+    slot: Slot,
 ) {
     // Tickets and first answers are small writes; Nagle would hold them for a delayed ACK, 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
@@ -35,7 +36,7 @@ pub(super) async fn serve(
         }
     };
     let caller = Caller { agent, pid: origin.pid, uid: origin.uid, comm: origin.comm.into() };
-    let connection = Connection { caller, destination: origin.dst, tls: None, shared, ended };
+    let connection = Connection { caller, destination: origin.dst, tls: None, shared, ended, slot };
     sniff::dispatch(Box::new(stream), connection).await;
 }
 

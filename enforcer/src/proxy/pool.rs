@@ -13,12 +13,13 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 
 use super::body::Outgoing;
 use super::dial::{self, DialError};
 use super::stream::Io;
 use super::upstream::{Origin, UpstreamError};
-use crate::dns::Resolver;
+use crate::dns::{Resolver, forbidden};
 use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
@@ -37,6 +38,8 @@ pub(super) struct Pool {
     http1: Arc<ClientConfig>,
     either: Arc<ClientConfig>,
     state: Mutex<State>,
+    /// Shared by all pools of one agent.
+    pub(super) dials: Arc<Semaphore>,
     /// Held while the shared connection is opened, so that many first requests open one.
     opening: tokio::sync::Mutex<()>,
 }
@@ -80,12 +83,13 @@ impl Lease {
 }
 
 impl Pool {
-    pub(super) fn new(tls: &ClientTls) -> Result<Self, UpstreamError> {
+    pub(super) fn new(tls: &ClientTls, dials: Arc<Semaphore>) -> Result<Self, UpstreamError> {
         let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
         Ok(Pool {
             http1: config(&[b"http/1.1"])?,
             either: config(&[b"h2", b"http/1.1"])?,
             state: Mutex::default(),
+            dials,
             opening: tokio::sync::Mutex::default(),
         })
     }
@@ -128,7 +132,7 @@ impl Pool {
 
     fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
         let mut state = self.state();
-        let permitted = |address: &SocketAddr| dial::permitted(address.ip(), private).is_ok();
+        let permitted = |address: &SocketAddr| forbidden(address.ip(), private).is_none();
         if multiplex && let Some((sender, address)) = &state.shared {
             if !sender.is_closed() && permitted(address) {
                 return Some(Taken {
@@ -152,6 +156,7 @@ impl Pool {
         private: &[IpNet],
         multiplex: bool,
     ) -> Result<Taken, UpstreamError> {
+        let _dial = self.dials.acquire().await.expect("the semaphore is never closed");
         let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
         let (io, h2): (Box<dyn Io>, bool) = match origin.scheme {
             enforcer_policy::Scheme::Http => (Box::new(stream), false),

@@ -103,6 +103,13 @@ impl Running {
         self.child.id()
     }
 
+    /// Kills it and does not ask what it said: something it started may hold its pipes for long.
+    pub fn abandon(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits; what has not ended at the limit is killed and reported as such.
     pub fn finish(mut self, limit: Duration) -> Result<Output> {
         let deadline = self.started + limit;

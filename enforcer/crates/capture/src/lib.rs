@@ -14,12 +14,15 @@ pub mod events;
 pub mod kernel;
 pub mod records;
 // what a session is made of
+pub mod backstop;
 pub mod cgroup;
 mod etc;
 mod identity;
 mod netns;
 mod session;
 mod trust;
+// what `enforcer doctor` asks
+pub mod host;
 // the processes themselves
 pub mod confine;
 pub mod init;

@@ -99,6 +99,11 @@ impl Netns {
         .doing(|| "open the injector's and the resolver's listeners in the agent's network namespace".into())
     }
 
+    /// Runs `work` in a thread that has entered the namespace; programs it starts are inside as well.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        inside(&self.file, work)
+    }
+
     /// Lets go of the namespace; it ends with the last socket and process in it.
     pub(crate) fn unpin(pin: &Path) -> io::Result<()> {
         remove_pin(pin)

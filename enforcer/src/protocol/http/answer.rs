@@ -138,6 +138,10 @@ impl Scrubbed for ScrubbedBody<Incoming> {
     }
 }
 
+/// Resolves when the policy no longer allows the request.
+pub type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub const REVOKED: &str = "the policy no longer allows this request";
+
 /// The rest of an answer.
 pub struct Tail<B: Scrubbed> {
     body: B,
@@ -146,14 +150,22 @@ pub struct Tail<B: Scrubbed> {
     idle: Idle,
     lease: Option<Lease>,
     record: Option<Record>,
+    revoked: Revoked,
     _in_flight: InFlight,
 }
 
 impl<B: Scrubbed> Tail<B> {
-    pub fn new(body: B, trailers: bool, lease: Lease, record: Record, in_flight: InFlight) -> Self {
+    pub fn new(
+        body: B,
+        trailers: bool,
+        lease: Lease,
+        record: Record,
+        revoked: Revoked,
+        in_flight: InFlight,
+    ) -> Self {
         let idle = Idle::new(IDLE);
-        let mut tail =
-            Tail { body, trailers, idle, lease: Some(lease), record: Some(record), _in_flight: in_flight };
+        let (lease, record) = (Some(lease), Some(record));
+        let mut tail = Tail { body, trailers, idle, lease, record, revoked, _in_flight: in_flight };
         tail.note_end();
         tail
     }
@@ -181,8 +193,17 @@ impl<B: Scrubbed> Tail<B> {
 
     /// The connection it came on is not used again: its lease is dropped.
     fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.cut("upstream_failed", format!("the answer broke off: {error}"), error)
+    }
+
+    fn cut(
+        &mut self,
+        end: &str,
+        why: String,
+        error: BoxError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.lease = None;
-        self.close("upstream_failed", Some(format!("the answer broke off: {error}")));
+        self.close(end, Some(why));
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -199,6 +220,9 @@ impl<B: Scrubbed> Body for Tail<B> {
         loop {
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Pending => {
+                    if this.record.is_some() && this.revoked.as_mut().poll(cx).is_ready() {
+                        return this.cut("refused", REVOKED.to_owned(), REVOKED.into());
+                    }
                     return match this.idle.poll_expired(cx) {
                         Poll::Ready(()) => this.fail("the server sent nothing for 10 minutes".into()),
                         Poll::Pending => Poll::Pending,

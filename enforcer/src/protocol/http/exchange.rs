@@ -10,27 +10,30 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
-use super::answer::{Record, Reply, Tail};
+use super::answer::{REVOKED, Record, Reply, Revoked, Tail};
 use super::canonical::{self, Arrived};
 use super::watch::InFlight;
 use super::{headers, upgrade};
 use crate::credential::{self, BodyGuard, CredentialError};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal};
-use crate::proxy::Connection;
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent, UpstreamError};
+use crate::proxy::{Connection, REQUESTS};
 use crate::redact::{self, Needles};
 
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// How long a request waits for one of the agent's others to end.
+const CROWDED: Duration = Duration::from_secs(1);
+
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub async fn exchange(
     request: Request<Incoming>,
     connection: Arc<Connection>,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Response<Reply> {
     let start = Instant::now();
     let shared = &connection.shared;
@@ -38,6 +41,17 @@ pub async fn exchange(
     let manner = Manner::of(&parts);
     let arrived = Arrived::of(&connection);
 
+    let place = connection.slot.cap.requests.clone().acquire_owned();
+    match tokio::time::timeout(CROWDED, place).await {
+        Ok(place) => in_flight.place = place.ok(),
+        Err(_elapsed) => {
+            let asked = canonical::asked(&parts, arrived);
+            let reason = format!("{REQUESTS} requests of this agent are under way; wait for one to end");
+            let refusal = shared.gate.turn_away(&connection.caller, &asked, Code::RateLimited, reason).await;
+            manner.drain(body).await;
+            return manner.refuse(&refusal, in_flight, true);
+        }
+    }
     let asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {
@@ -67,16 +81,18 @@ pub async fn exchange(
         return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
     }
     let wanted = upgrade::wanted(&mut parts);
+    if wanted.is_some() && !permit.rule().websocket {
+        let why = format!("rule `{}` does not say `websocket: true`", permit.rule().name);
+        return told.refuse(record, in_flight, Code::NoRule, why);
+    }
     headers::clean_request(&mut parts.headers);
     parts.extensions.clear();
     match Uri::try_from(permit.request().target.as_str()) {
         Ok(uri) => parts.uri = uri,
         Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
     }
-    if permit.credential().is_some() {
-        headers::clean_for_credential(&mut parts.headers);
-    }
-    let running = wanted.as_ref().map(|_| permit.request().clone());
+    let running = permit.request().clone();
+    let mut revoked = revoked(connection.clone(), running.clone());
     let brought = permit.credential().map(|credential| credential.name.clone());
 
     let authorized = match credential::authorize(
@@ -99,7 +115,10 @@ pub async fn exchange(
     if let (Some(credential), Some(value)) = (brought, authorized.injected.first()) {
         record.attached(format!("{credential}@{}", value.version));
     }
-    let needles = Arc::new(Needles::new(&authorized.injected));
+    if !authorized.guarded.is_empty() {
+        headers::clean_for_search(&mut authorized.parts.headers);
+    }
+    let needles = Arc::new(Needles::new(&authorized.guarded));
 
     let guard = BodyGuard::new(&policy, &shared.placeholders);
     let (outgoing, carriage) = match &wanted {
@@ -107,13 +126,17 @@ pub async fn exchange(
             wanted.write(&mut authorized.parts.headers);
             (Outgoing::none(guard), Carriage::Upgrade)
         }
-        None if manner.http2 => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Multiplexed),
-        None => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Single),
+        None if manner.http2 => (Outgoing::new(body, guard, limit), Carriage::Multiplexed),
+        None => (Outgoing::new(body, guard, limit), Carriage::Single),
     };
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
     let private = policy.private_addresses();
-    let sent = match shared.upstreams.send(authorized, outgoing, &progress, private, carriage).await {
+    let sent = tokio::select! {
+        sent = shared.upstreams.send(authorized, outgoing, &progress, private, carriage) => sent,
+        () = &mut revoked => return told.refuse(record, in_flight, Code::NoRule, REVOKED.to_owned()),
+    };
+    let sent = match sent {
         Ok(sent) => sent,
         Err(error) => {
             let (code, reason) = failed(&error, progress.cut());
@@ -122,7 +145,7 @@ pub async fn exchange(
     };
     let Sent { mut response, address, lease } = sent;
     record.answered(response.status().as_u16(), address.to_string());
-    if let (Some(wanted), Some(running)) = (wanted, running) {
+    if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             let open = upgrade::Open { connection: connection.clone(), running, needles };
             return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
@@ -136,17 +159,26 @@ pub async fn exchange(
     }
 
     let (mut head, body) = response.into_parts();
+    if !headers::plainly_framed(&head.headers) {
+        let why = "the server used a transfer coding it was not offered".to_owned();
+        return told.refuse(record, in_flight, Code::UpstreamFailed, why);
+    }
     head.version = Version::HTTP_11;
     head.extensions.clear();
     headers::clean_response(&mut head.headers);
     let grpc = is_grpc(&head.headers);
     match redact::scrub(&mut head, body, needles) {
         Ok(body) => {
-            let tail = Tail::new(body, grpc, lease, record, in_flight);
+            let tail = Tail::new(body, grpc, lease, record, revoked, in_flight);
             Response::from_parts(head, Reply::Stream(Box::new(tail)))
         }
         Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
     }
+}
+
+/// Resolves when the policy no longer allows what is running.
+fn revoked(connection: Arc<Connection>, running: enforcer_policy::Request) -> Revoked {
+    Box::pin(async move { connection.shared.gate.revoked(&connection.caller, &running, false).await })
 }
 
 /// How the agent speaks, kept after the head has gone upstream.

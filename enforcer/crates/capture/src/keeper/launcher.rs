@@ -375,6 +375,7 @@ fn start(
     let netns = Netns::create(&keeper.paths.pin(&id))?;
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
+    keeper.backstop.load(&netns)?;
     keeper.programs.govern(cgroup.id, netns.cookie, true)?;
     let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
     let running = Running::new(record.clone(), listeners);

@@ -242,7 +242,8 @@ fn spawn(keeper: &Keeper) -> Result<(Child, Arc<Channel>), Error> {
             let key = places::open_vault_key(&keeper.settings)?;
             let records = keeper.programs.records().doing(|| "pass the RECORDS map".into())?;
             let events = keeper.programs.events().doing(|| "pass the EVENTS map".into())?;
-            let start = ToWorker::Start { config: keeper.settings.config.clone() };
+            let start =
+                ToWorker::Start { config: keeper.settings.config.clone(), backstop: keeper.backstop.told() };
             let beside = [key.as_fd(), keeper.control.as_fd(), records.as_fd(), events.as_fd()];
             ours.send(&start, &beside).doing(|| "speak to the worker".into())?;
             Ok(pidfd)

@@ -320,21 +320,17 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
     }
 }
 
-/// Every connection takes two descriptors, every upstream one; the usual soft limit of 1024 is soon used up.
+/// Lets the worker have more descriptors than the host's usual hard limit, where we may; it takes them itself.
 fn raise_descriptor_limit() -> io::Result<()> {
+    /// Some 20,000 connections with their upstreams.
     const WANTED: u64 = 65_536;
-    /// The kernel's own bound for a process (`fs.nr_open`), unless somebody changed it.
-    const MOST: u64 = 1_048_576;
-    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let hard = own.maximum.unwrap_or(MOST).min(MOST);
-    let set = |limit| {
-        let limit = rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) };
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)
-    };
-    match set(hard.max(WANTED)) {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    // No maximum is the highest.
+    limit.maximum = limit.maximum.map(|hard| hard.max(WANTED));
+    match rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
         // Root without the right to raise hard limits, as in some containers.
-        Err(rustix::io::Errno::PERM) => set(hard).map_err(io::Error::from),
-        other => other.map_err(io::Error::from),
+        Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -443,6 +439,23 @@ pub(crate) fn user(name: &str) -> io::Result<Option<User>> {
         }
         libc::ENOENT | libc::ESRCH => Ok(None),
         error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// The version of Landlock that the kernel has; `None`: none. Asks for the version only; nothing is made.
+pub(crate) fn landlock_abi() -> io::Result<Option<u32>> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the kernel wants a null pointer and no size.
+    let abi =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION) };
+    if let Ok(abi) = u32::try_from(abi) {
+        return Ok(Some(abi));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Not built in; switched off.
+        Some(libc::ENOSYS | libc::EOPNOTSUPP) => Ok(None),
+        _ => Err(error),
     }
 }
 

@@ -133,7 +133,7 @@ fn worker() -> ExitCode {
     while let Some(received) = channel.receive::<ToWorker>().unwrap() {
         let mut descriptors = received.descriptors;
         match received.message {
-            ToWorker::Start { config } => {
+            ToWorker::Start { config, backstop: _ } => {
                 if config.starts_with("broken") {
                     eprintln!("worker: the configuration is broken");
                     return ExitCode::from(3);
