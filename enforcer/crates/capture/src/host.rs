@@ -7,12 +7,12 @@ use crate::{sys, trust};
 
 /// The version of Landlock that the kernel offers; `None`: none, or switched off at boot.
 pub fn landlock_abi() -> io::Result<Option<u32>> {
-    sys::process::landlock_abi()
+    sys::landlock_abi()
 }
 
 /// The id of a group, if there is such a group.
 pub fn group_id(name: &str) -> io::Result<Option<u32>> {
-    sys::process::group_id(name)
+    sys::group_id(name)
 }
 
 /// Bundles and trees of public roots that agents get with our root in them.

@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::Error;
 use crate::error::Doing;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// Pending connects of one session; a fuller queue would send SYN cookies, which carry no record.
 const BACKLOG: i32 = 4096;

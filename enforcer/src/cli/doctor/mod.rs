@@ -20,7 +20,7 @@ use super::failure::BROKEN;
 use super::{Context, Ended, Failure, Output};
 use crate::config::{Config, ConfigError};
 use crate::control::client::ClientError;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 /// In the order in which one thing needs the one before.
 const CHECKS: &[&[Check]] =
@@ -131,7 +131,7 @@ fn print(findings: &[(&'static str, Finding)], out: &mut Output) -> Result<(), F
     let width = findings.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let indent = " ".repeat(width + 8);
     let lines = |text: &str| {
-        let lines: Vec<String> = text.trim_end().split('\n').map(escaped).collect();
+        let lines: Vec<_> = text.trim_end().split('\n').map(shown).collect();
         lines.join(&format!("\n{indent}"))
     };
     for (name, finding) in findings {

@@ -157,7 +157,7 @@ const ALSO_ALLOWED: &[c_long] = &[libc::SYS_renameat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ALSO_ALLOWED: &[c_long] = &[];
 
-/// `PIDFD_GET_INFO` in its first version, as `sys::process` asks it.
+/// `PIDFD_GET_INFO` in its first version, as `sys::pidfd` asks it.
 const PIDFD_GET_INFO: u64 = (3 << 30) | (64 << 16) | (0xff << 8) | 11;
 
 /// Commands of bpf(2) that work on a map that was passed. No others: loading, pinning, and finding objects by id.

@@ -27,7 +27,7 @@ use crate::kernel::{Kernel, KernelError, Layout};
 use crate::message::{ToKeeper, ToWorker};
 use crate::records::Records;
 use crate::session::Paths;
-use crate::sys::process as sys;
+use crate::sys;
 
 mod launcher;
 mod places;

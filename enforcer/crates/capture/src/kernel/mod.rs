@@ -135,8 +135,8 @@ impl Kernel {
     }
 
     /// `enforcer unmanage`: the only way the pins go away. Whatever runs under the managed root is without these programs then:
-    /// end it first.
-    pub fn unmanage(layout: &Layout) -> Result<(), KernelError> {
+    /// end it first. `false`: there was nothing to let go of.
+    pub fn unmanage(layout: &Layout) -> Result<bool, KernelError> {
         let pins = &layout.pins;
         for hook in HOOKS.iter().chain(UNIX_HOOKS) {
             Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
@@ -237,10 +237,12 @@ fn open_map(name: &'static str, pins: &Path) -> Result<OwnedFd, KernelError> {
     }
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+/// Was there something to remove?
+fn absent_is_fine(result: io::Result<()>) -> io::Result<bool> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
