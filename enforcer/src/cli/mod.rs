@@ -37,13 +37,20 @@ pub use output::Output;
 /// What a command ends with.
 pub type Ended = Result<ExitCode, Failure>;
 
+const BEGIN: &str = "\
+Begin with:
+  enforcer policy check FILE        a policy that loads
+  enforcer run AGENT -- COMMAND     an agent under it
+  enforcer logs -f                  what it does";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "enforcer",
     version,
     about = "Governs the network of AI agents: credentials, policy per request, receipts",
     max_term_width = 100,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = BEGIN
 )]
 pub struct Cli {
     /// Settings file
@@ -88,16 +95,16 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Make the daemon read the policies again
     Reload,
-    /// Store and list secrets
+    /// Store, list and remove secrets; no command shows a value
     #[command(subcommand)]
     Secret(secret::SecretCommand),
     /// List, show, verify and export receipts
     #[command(subcommand)]
     Receipts(receipts::ReceiptsCommand),
-    /// Our root certificate
+    /// Print the root certificate that agents trust
     #[command(subcommand)]
     Ca(ca::CaCommand),
-    /// Let go: detach from the kernel and remove what is pinned there
+    /// Let go of this host: detach from the kernel and remove what is pinned there
     Unmanage(unmanage::UnmanageArgs),
     /// Run the service in the foreground
     Daemon,
@@ -107,7 +114,7 @@ enum Command {
     /// The first process of an agent; started by the daemon
     #[command(hide = true)]
     AgentInit,
-    /// Print version and digest of this program
+    /// Print the version and the SHA-256 of this program
     Version,
 }
 

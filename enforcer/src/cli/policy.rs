@@ -36,8 +36,11 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    /// Agent, as its policy names it
     agent: String,
+    /// `GET`, `POST`, …
     method: String,
+    /// `https://api.example.com/path`
     url: String,
     /// Ask this file or folder instead of the daemon
     #[arg(long, value_name = "FILE")]

@@ -30,13 +30,20 @@ pub(super) enum SecretCommand {
     #[command(alias = "list")]
     Ls,
     /// Show one secret's metadata (never its value)
-    Show { name: String },
+    Show {
+        /// Name of the secret
+        name: String,
+    },
     /// Remove a secret, all versions of it
-    Rm { name: String },
+    Rm {
+        /// Name of the secret
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SetArgs {
+    /// Name of the secret, as policies refer to it
     pub(super) name: String,
     /// Where it may be sent: `api.example.com`, `https://api.example.com:8443`
     #[arg(long, required = true, value_name = "HOST", value_delimiter = ',')]

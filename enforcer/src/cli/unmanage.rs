@@ -12,7 +12,7 @@ use super::{Context, Ended, Failure, Output};
 
 #[derive(Debug, Args)]
 pub(super) struct UnmanageArgs {
-    /// Do not ask
+    /// Do it; without this, only say what would be removed
     #[arg(long)]
     yes: bool,
 }

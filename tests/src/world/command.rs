@@ -167,7 +167,8 @@ pub fn typed(command: &Command) -> String {
         .join(" ")
 }
 
-fn quote(word: &str) -> String {
+/// One word as a shell reads it.
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
