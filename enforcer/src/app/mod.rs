@@ -7,6 +7,7 @@ mod refusals;
 mod sessions;
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
+use enforcer_capture::confine::{self, Confinement};
 use enforcer_capture::events::Events;
 use enforcer_capture::message::{Backstop, Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
@@ -60,11 +62,34 @@ pub fn worker(channel: Channel) -> anyhow::Result<()> {
         warn!(%error, "few descriptors: many connections of one agent may leave others without");
     }
     let start = start(&channel)?;
+    let files = host_files(&start.config)?;
+    // Reads the quota of the cgroup, which is out of reach from the next line on.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let confinement = confined(&start.config)?;
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(run(Arc::new(channel), start))
+        .block_on(run(Arc::new(channel), start, files, confinement))
+}
+
+/// What is read of the host's files, once, before the worker is confined.
+struct HostFiles {
+    resolver: Resolver,
+    roots: ClientTls,
+}
+
+fn host_files(config: &Config) -> anyhow::Result<HostFiles> {
+    Ok(HostFiles { resolver: resolver(config)?, roots: ClientTls::load(&config.upstream_roots)? })
+}
+
+/// Before the first byte of an agent or an upstream: policies to read, the worker's own files to write, no more.
+fn confined(config: &Config) -> anyhow::Result<Confinement> {
+    confine::confine(&[&config.policy_dir], &[&config.worker_dir()]).map_err(|error| {
+        let hint = error.hint().unwrap_or_default();
+        anyhow!(error).context(format!("the worker does not start unconfined; {hint}"))
+    })
 }
 
 /// One agent at its cap needs two descriptors for each of 512 connections, which is all that a shell
@@ -86,7 +111,12 @@ fn start(channel: &Channel) -> anyhow::Result<Start> {
     Ok(Start { config, backstop, vault_key, control: control.into(), records, events })
 }
 
-async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
+async fn run(
+    channel: Arc<Channel>,
+    start: Start,
+    files: HostFiles,
+    confinement: Confinement,
+) -> anyhow::Result<()> {
     let Start { config, backstop, vault_key, control, records, events } = start;
     let shutdown = Shutdown::new();
 
@@ -96,8 +126,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let own = OwnKeys::open(&secrets).await?;
     let audit = AuditLog::open(&directory, Options { key: Some(&own.receipts), ..Options::default() })?;
     let policies = Policies::open(&config.policy_dir);
-    let resolver = Arc::new(resolver(&config)?);
-    let roots = ClientTls::load(&config.upstream_roots)?;
+    let resolver = Arc::new(files.resolver);
     let agents = Arc::new(Agents::default());
     let ca_pem: Arc<str> = own.authority.root_pem().into();
     let shared = Arc::new(Shared {
@@ -105,7 +134,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
-        upstreams: Upstreams::new(Arc::clone(&resolver), roots),
+        upstreams: Upstreams::new(Arc::clone(&resolver), files.roots),
         origins: Box::new(Records::new(records).context("cannot use the connect records")?),
         protocols: PROTOCOLS,
         shutdown: shutdown.token(),
@@ -126,6 +155,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
+        confinement: confinement.to_string().into(),
         backstop,
         started: Instant::now(),
     };

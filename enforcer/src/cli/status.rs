@@ -17,6 +17,9 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
     let number = |key: &str| status[key].as_u64().unwrap_or(0);
     let version = shown(status["version"].as_str().unwrap_or("?"));
     out.line(format!("enforcer {version}, worker {}, up {}", number("pid"), span(number("uptime_s"))))?;
+    if let Some(worker) = status["worker"].as_str() {
+        out.line(format!("worker    {}", shown(worker)))?;
+    }
 
     let policies = &status["policies"];
     let at = policies["at"].as_i64().map(moment).unwrap_or_default();

@@ -23,6 +23,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
+        "worker": &*state.confinement,
         "uptime_s": state.started.elapsed().as_secs(),
         "policies": state.policies.last(),
         "agents": state.policies.current().agents().count(),

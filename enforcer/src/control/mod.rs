@@ -38,6 +38,8 @@ pub struct ControlState {
     pub audit: AuditLog,
     /// Our root certificate. Public.
     pub ca_pem: Arc<str>,
+    /// How far the worker is locked in, in words.
+    pub confinement: Arc<str>,
     /// Do sessions get the nftables line? The keeper knows.
     pub backstop: Backstop,
     pub started: Instant,

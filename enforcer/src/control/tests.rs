@@ -63,6 +63,7 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
         secrets: Secrets::open(&path("vault.db"), key).unwrap(),
         audit: AuditLog::open(folder.path(), Options::default()).unwrap(),
         ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
+        confinement: "unconfined".into(),
         backstop: enforcer_capture::message::Backstop::Absent,
         started: Instant::now(),
     };

@@ -61,10 +61,7 @@ fn the_wrong_vault_key_is_named() {
     let mut daemon = serving(&world);
     daemon.stop().unwrap();
     let key = fs::read(&daemon.settings.vault_key).unwrap();
-    let wrong: Vec<u8> = key
-        .iter()
-        .map(|b| if b.is_ascii_hexdigit() { if *b == b'0' { b'1' } else { b'0' } } else { *b })
-        .collect();
+    let wrong: Vec<u8> = key.iter().map(|byte| byte ^ 1).collect();
     fs::write(&daemon.settings.vault_key, wrong).unwrap();
     let output = daemon.start_and_fail().unwrap();
     assert!(!output.ok() && !output.timed_out, "{output}");

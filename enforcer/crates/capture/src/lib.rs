@@ -1,7 +1,7 @@
 //! The host side: kernel programs, cgroups, namespaces, listeners, launches. All that needs root.
 //!
 //! The keeper (root) runs [`keeper`]; the worker (own user, no capabilities) uses [`records`], [`events`],
-//! [`peer`] and [`message`] only; `enforcer run` uses [`launch`] and [`standin`].
+//! [`peer`], [`message`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`].
 
 // what the processes say to each other
 mod channel;
@@ -24,8 +24,10 @@ mod trust;
 // what `enforcer doctor` asks
 pub mod host;
 // the processes themselves
+pub mod confine;
 pub mod init;
 pub mod keeper;
+mod seccomp;
 pub mod standin;
 // every `unsafe` line
 mod sys;

@@ -47,6 +47,7 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
         command.pre_exec(move || {
             close_on_exec_from(3)?;
             unblock_signals()?;
+            raise_descriptor_limit()?;
             drop_privileges(id, id)?;
             forbid_core_dumps()?;
             pass_as_descriptor_3(&channel)?;
@@ -57,6 +58,20 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
             }
             Ok(())
         });
+    }
+}
+
+/// Lets the worker have more descriptors than the host's usual hard limit, where we may; it takes them itself.
+fn raise_descriptor_limit() -> io::Result<()> {
+    /// Some 20,000 connections with their upstreams.
+    const WANTED: u64 = 65_536;
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    // No maximum is the highest.
+    limit.maximum = limit.maximum.map(|hard| hard.max(WANTED));
+    match rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        // Root without the right to raise hard limits, as in some containers.
+        Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
