@@ -10,6 +10,8 @@ use crate::{bpf, setup, tidy};
 pub(crate) fn ci(root: &Path) -> Result<()> {
     setup::setup(root)?;
     step(root, "Format", &["cargo", "fmt", "--all", "--check"])?;
+    let kernel_half = ["cargo", "fmt", "--manifest-path", "enforcer-ebpf/Cargo.toml", "--check"];
+    step(root, "Format of the kernel half", &kernel_half)?;
     tidy::tidy(root)?;
     // The host crate embeds the object, so it comes before anything that compiles the host crate.
     bpf::build(root)?;

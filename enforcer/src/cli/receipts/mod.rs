@@ -4,7 +4,7 @@
 //!
 //! - `GET /v1/receipts?` + [`Query::to_url`] → a JSON array of [`Receipt`];
 //! - `GET /v1/receipts/{id}` → one [`Receipt`], or 404;
-//! - `POST /v1/receipts/verify` with a [`VerifyRequest`] → a [`Report`].
+//! - `POST /v1/receipts/verify` with a [`VerifyRequest`] → a [`Report`](crate::audit::verify::Report).
 
 mod details;
 mod export;
