@@ -28,11 +28,13 @@ use crate::control::{self, ControlState};
 use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
+use crate::gate::lifeline::Lifelines;
 use crate::policies::Policies;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{Caps, Shared, Upstreams};
 use crate::secret::Secrets;
 use crate::shutdown::{DRAIN, Shutdown};
+use crate::switches::Switches;
 use crate::tls::{ClientTls, Servers};
 use keys::OwnKeys;
 use sessions::Sessions;
@@ -87,19 +89,27 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let resolver = Arc::new(resolver(&config)?);
     let roots = ClientTls::load(&config.upstream_roots)?;
     let agents = Arc::new(Agents::default());
+    let switches = Arc::new(Switches::open(&directory)?);
+    let lifelines = Arc::new(Lifelines::default());
     let ca_pem: Arc<str> = own.authority.root_pem().into();
     let shared = Arc::new(Shared {
-        gate: Gate::new(policies.watch(), audit.clone()),
+        gate: Gate::new(policies.watch(), Arc::clone(&switches), Arc::clone(&lifelines), audit.clone()),
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
-        upstreams: Upstreams::new(Arc::clone(&resolver), roots),
+        upstreams: Upstreams::new(Arc::clone(&resolver), roots, Arc::clone(&lifelines)),
         origins: Box::new(Records::new(records).context("cannot use the connect records")?),
         protocols: PROTOCOLS,
         shutdown: shutdown.token(),
         caps: Caps::default(),
     });
 
+    let judging = Arc::clone(&shared);
+    let token = shutdown.token();
+    shutdown.spawn(async move {
+        // Nothing more to do when it returns by itself; `None`: shutdown.
+        drop(token.run_until_cancelled(judging.gate.follow_policies()).await);
+    });
     refusals::spawn(
         Events::new(events).context("cannot read the kernel's refusals")?,
         Arc::clone(&agents),

@@ -13,12 +13,15 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
+use tokio_util::sync::CancellationToken;
 
 use super::body::Outgoing;
 use super::dial::{self, DialError};
 use super::stream::Io;
 use super::upstream::{Origin, UpstreamError};
+use super::wire::Wire;
 use crate::dns::Resolver;
+use crate::gate::lifeline::Lifeline;
 use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
@@ -39,6 +42,8 @@ pub(super) struct Pool {
     state: Mutex<State>,
     /// Held while the shared connection is opened, so that many first requests open one.
     opening: tokio::sync::Mutex<()>,
+    /// Cut, it ends every connection, those in use included.
+    lifeline: Lifeline,
 }
 
 #[derive(Default)]
@@ -80,14 +85,20 @@ impl Lease {
 }
 
 impl Pool {
-    pub(super) fn new(tls: &ClientTls) -> Result<Self, UpstreamError> {
+    pub(super) fn new(tls: &ClientTls, lifeline: Lifeline) -> Result<Self, UpstreamError> {
         let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
         Ok(Pool {
             http1: config(&[b"http/1.1"])?,
             either: config(&[b"h2", b"http/1.1"])?,
             state: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
+            lifeline,
         })
+    }
+
+    /// What it opens ends at once; another pool has to take its place.
+    pub(super) fn is_cut(&self) -> bool {
+        self.lifeline.token().is_cancelled()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,6 +164,8 @@ impl Pool {
         multiplex: bool,
     ) -> Result<Taken, UpstreamError> {
         let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
+        let cut = self.lifeline.token();
+        let stream = Wire::upstream(stream, cut.clone());
         let (io, h2): (Box<dyn Io>, bool) = match origin.scheme {
             enforcer_policy::Scheme::Http => (Box::new(stream), false),
             enforcer_policy::Scheme::Https => {
@@ -174,7 +187,7 @@ impl Pool {
                 .handshake(io)
                 .await
                 .map_err(UpstreamError::Begin)?;
-            drive(connection);
+            drive(connection, cut.clone());
             self.state().shared = Some((sender.clone(), address));
             Sender::Http2(sender)
         } else {
@@ -183,7 +196,7 @@ impl Pool {
                 .handshake(io)
                 .await
                 .map_err(UpstreamError::Begin)?;
-            drive(connection.with_upgrades());
+            drive(connection.with_upgrades(), cut.clone());
             if multiplex {
                 self.state().http1_only = true;
             }
@@ -241,13 +254,13 @@ impl Taken {
     }
 }
 
-/// Lets the client's half of hyper run until the pool or the peer lets go of it.
-fn drive<F>(connection: F)
+/// Lets the client's half of hyper run until the pool or the peer lets go of it, or it is cut.
+fn drive<F>(connection: F, cut: CancellationToken)
 where
     F: Future<Output = Result<(), hyper::Error>> + Send + 'static,
 {
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });

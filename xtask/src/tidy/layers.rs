@@ -6,7 +6,7 @@ use super::{Finding, SourceFile};
 /// The order, lowest first; a module knows modules of lower rows only. `architecture.md`, section 4.
 /// Foundations have an order among themselves, written out here.
 const LAYERS: &[&[&str]] = &[
-    &["shutdown", "telemetry", "config", "agent"],
+    &["shutdown", "telemetry", "config", "agent", "switches"],
     &["secret", "audit", "policies"],
     &["tls"],
     &["gate"],

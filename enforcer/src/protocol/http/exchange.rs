@@ -57,9 +57,10 @@ pub async fn exchange(
             return manner.refuse(&refusal, in_flight, false);
         }
     };
-    let Admitted { permit, guard, policy } = admitted;
+    let Admitted { permit, guard, policy, lifeline } = admitted;
     let told = Told { agent: policy.name.to_string(), line, rule: permit.rule().name.to_string(), manner };
-    let mut record = Record::new(guard, start);
+    let mut record = Record::new(guard, lifeline, start);
+    let cutoff = record.cutoff();
 
     let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
     if let Some(limit) = limit.filter(|limit| body.size_hint().lower() > *limit) {
@@ -76,20 +77,13 @@ pub async fn exchange(
     if permit.credential().is_some() {
         headers::clean_for_credential(&mut parts.headers);
     }
-    let running = wanted.as_ref().map(|_| permit.request().clone());
     let brought = permit.credential().map(|credential| credential.name.clone());
 
-    let authorized = match credential::authorize(
-        permit,
-        parts,
-        &policy,
-        &shared.placeholders,
-        &shared.secrets,
-    )
-    .await
-    {
-        Ok(authorized) => authorized,
-        Err(error) => {
+    let authorizing = credential::authorize(permit, parts, &policy, &shared.placeholders, &shared.secrets);
+    let authorized = match cutoff.unless(authorizing).await {
+        Ok(Ok(authorized)) => authorized,
+        Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
+        Ok(Err(error)) => {
             tracing::warn!(%error, agent = %told.agent, id = %record.id(), "a credential was not attached");
             manner.drain(body).await;
             return told.refuse(record, in_flight, unauthorized(&error), credential_text(&error));
@@ -99,6 +93,7 @@ pub async fn exchange(
     if let (Some(credential), Some(value)) = (brought, authorized.injected.first()) {
         record.attached(format!("{credential}@{}", value.version));
     }
+    record.lifeline().uses(authorized.injected.iter().map(|value| value.name.clone()).collect());
     let needles = Arc::new(Needles::new(&authorized.injected));
 
     let guard = BodyGuard::new(&policy, &shared.placeholders);
@@ -113,18 +108,20 @@ pub async fn exchange(
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
     let private = policy.private_addresses();
-    let sent = match shared.upstreams.send(authorized, outgoing, &progress, private, carriage).await {
-        Ok(sent) => sent,
-        Err(error) => {
+    let sending = shared.upstreams.send(authorized, outgoing, &progress, private, carriage);
+    let sent = match cutoff.unless(sending).await {
+        Ok(Ok(sent)) => sent,
+        Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
+        Ok(Err(error)) => {
             let (code, reason) = failed(&error, progress.cut());
             return told.refuse(record, in_flight, code, reason);
         }
     };
     let Sent { mut response, address, lease } = sent;
     record.answered(response.status().as_u16(), address.to_string());
-    if let (Some(wanted), Some(running)) = (wanted, running) {
+    if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            let open = upgrade::Open { connection: connection.clone(), running, needles };
+            let open = upgrade::Open { connection: connection.clone(), needles };
             return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
                 Ok(answer) => answer,
                 Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
@@ -206,6 +203,11 @@ struct Told {
 
 impl Told {
     fn refuse(self, mut record: Record, in_flight: InFlight, code: Code, reason: String) -> Response<Reply> {
+        // What went wrong once it was cut went wrong because of that.
+        let (code, reason) = match record.cause() {
+            Some(cause) => (Code::Withdrawn, cause.told()),
+            None => (code, reason),
+        };
         let refusal = Refusal {
             code,
             id: record.id().clone(),
@@ -241,6 +243,7 @@ fn failed(error: &UpstreamError, cut: Option<Cut>) -> (Code, String) {
         Some(cut @ Cut::TooLarge(_)) => (Code::TooLarge, cut.to_string()),
         Some(cut @ Cut::Placeholder(_)) => (Code::PlaceholderMisplaced, cut.to_string()),
         Some(cut @ (Cut::Idle | Cut::BrokenOff)) => (Code::BadRequest, cut.to_string()),
+        Some(cut @ Cut::Withdrawn) => (Code::Withdrawn, cut.to_string()),
         None => (error.code(), error.to_string()),
     }
 }
