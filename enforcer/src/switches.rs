@@ -28,6 +28,17 @@ pub struct Off {
     pub frozen: bool,
 }
 
+impl Off {
+    /// For people, and what they can do about it.
+    pub fn sentence(&self, agent: &str) -> (String, String) {
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        (
+            format!("agent `{agent}` was disabled by user {}{reason}", self.uid),
+            format!("`enforcer agent enable {agent}` switches it on again"),
+        )
+    }
+}
+
 /// The agents that are off.
 #[derive(Debug)]
 pub struct Switches {

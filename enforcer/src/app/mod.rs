@@ -2,6 +2,7 @@
 //!
 //! Runs as its own user without capabilities; what needs root arrives as descriptors.
 
+mod keeper;
 mod keys;
 mod refusals;
 mod sessions;
@@ -24,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::agent::Agents;
 use crate::audit::{AuditLog, Options};
 use crate::config::{Config, host};
-use crate::control::{self, ControlState};
+use crate::control::{self, ControlState, Switchboard};
 use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
@@ -36,6 +37,7 @@ use crate::secret::Secrets;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::switches::Switches;
 use crate::tls::{ClientTls, Servers};
+use keeper::Keeper;
 use keys::OwnKeys;
 use sessions::Sessions;
 
@@ -107,8 +109,10 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let judging = Arc::clone(&shared);
     let token = shutdown.token();
     shutdown.spawn(async move {
-        // Nothing more to do when it returns by itself; `None`: shutdown.
-        drop(token.run_until_cancelled(judging.gate.follow_policies()).await);
+        tokio::select! {
+            () = judging.gate.follow_policies() => {}
+            () = token.cancelled() => {}
+        }
     });
     refusals::spawn(
         Events::new(events).context("cannot read the kernel's refusals")?,
@@ -118,9 +122,13 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     );
     let managed_root =
         cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
+    let keeper = Arc::new(Keeper::new(Arc::clone(&channel)));
+    let switchboard =
+        Switchboard::new(Arc::clone(&switches), lifelines, Arc::clone(&keeper) as Arc<_>, audit.clone());
     let state = ControlState {
         policies: policies.clone(),
         agents: Arc::clone(&agents),
+        switchboard: Arc::new(switchboard),
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
@@ -136,6 +144,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let sessions = Sessions {
         agents,
         policies,
+        switches,
         resolver,
         audit: audit.clone(),
         shared,
@@ -144,7 +153,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         running: HashMap::new(),
     };
     channel.send(&ToKeeper::Ready, &[]).context("cannot tell the keeper that the worker serves")?;
-    answer(&channel, sessions).await;
+    answer(&channel, &keeper, sessions).await;
 
     let cut = shutdown.drain(DRAIN).await;
     if cut > 0 {
@@ -155,7 +164,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
 }
 
 /// Answers the keeper until it says `Drain` or is gone.
-async fn answer(channel: &Arc<Channel>, mut sessions: Sessions) {
+async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions) {
     let (sender, mut messages) = mpsc::channel(QUEUE);
     let reading = Arc::clone(channel);
     // A thread of its own: the channel blocks, and it ends with the process.
@@ -178,6 +187,10 @@ async fn answer(channel: &Arc<Channel>, mut sessions: Sessions) {
             }
             ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
             ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
+            ToWorker::Switched { seq, error } => {
+                keeper.answered(seq, error);
+                continue;
+            }
             ToWorker::Ended { session } => {
                 sessions.ended(&session);
                 continue;

@@ -17,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags};
 use tracing::{error, info, warn};
 
 use super::Keeper;
-use super::sessions::{self, Running, govern, unexpected, watch};
+use super::sessions::{self, Running, Standing, govern, unexpected, watch};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::channel::Channel;
@@ -311,7 +311,9 @@ fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Erro
     match answer {
         ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
         ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
-        ToKeeper::Ready | ToKeeper::Done { .. } => Err(unexpected()),
+        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
+            Err(unexpected())
+        }
     }
 }
 
@@ -375,12 +377,13 @@ fn start(
     let netns = Netns::create(&keeper.paths.pin(&id))?;
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
-    keeper.programs.govern(cgroup.id, netns.cookie, true)?;
     let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
     let running = Running::new(record.clone(), listeners);
     // Known before the worker is asked: one that starts in between serves it as well.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));
-    govern(keeper, &running)?;
+    if let Standing::Off { message, hint } = govern(keeper, &running)? {
+        return Err(Error::Refused { message, hint, exit_code: 125 });
+    }
 
     let spec = Spec {
         argv: asked.launch.argv,
