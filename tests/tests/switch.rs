@@ -75,9 +75,7 @@ impl Drop for Work {
 /// What a connect says to the agent.
 fn connect(daemon: &Daemon<'_>) -> String {
     let script = "import socket, sys\n\
-        s = socket.socket()\n\
-        s.settimeout(3)\n\
-        try:\n  s.connect((sys.argv[1], 443)); print('connected')\n\
+        try:\n  s = socket.socket(); s.settimeout(3); s.connect((sys.argv[1], 443)); print('connected')\n\
         except OSError as e: print(e.errno)";
     // In the cgroup of the running session: a new one is not launched for a disabled agent.
     let session = session(daemon);
