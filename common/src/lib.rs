@@ -104,8 +104,6 @@ pub mod hook {
     pub const SETSOCKOPT: u16 = 8;
     pub const EGRESS: u16 = 9;
     pub const INGRESS: u16 = 10;
-    pub const CONNECT_UNIX: u16 = 11;
-    pub const SENDMSG_UNIX: u16 = 12;
 }
 
 /// Why it refused.

@@ -12,6 +12,7 @@ pub mod secret;
 pub mod shutdown;
 pub mod switches;
 pub mod telemetry;
+pub mod text;
 pub mod tls;
 // 2 the only code that says yes
 pub mod gate;

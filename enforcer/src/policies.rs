@@ -56,6 +56,15 @@ pub enum PolicyLoadError {
 impl PolicyLoadError {
     pub fn hint(&self) -> Option<String> {
         match self {
+            // The worker is bound to the folder itself, not to its name.
+            PolicyLoadError::Directory { directory, error }
+                if error.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Some(format!(
+                    "the daemon can read the folder that {0} was when it started: if it was made or replaced since, restart the daemon; else `chmod 0755 {0}`",
+                    directory.display()
+                ))
+            }
             PolicyLoadError::Directory { directory, .. } => {
                 Some(format!("make it with `install -d -m 0755 {}`", directory.display()))
             }

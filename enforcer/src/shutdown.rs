@@ -30,11 +30,6 @@ impl Shutdown {
         self.soft.clone()
     }
 
-    /// Cancelled when what is still running is to be cut.
-    pub fn cut(&self) -> CancellationToken {
-        self.hard.clone()
-    }
-
     /// Starts a task that [`Shutdown::drain`] waits for, and cuts at the deadline.
     pub fn spawn<F>(&self, task: F)
     where

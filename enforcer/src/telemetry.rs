@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::text::shown;
+
 /// Sets up logging for this process; a second call changes nothing.
 pub fn init() {
     let filter = EnvFilter::try_from_env("ENFORCER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -118,13 +120,13 @@ impl Fields {
     fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let mut text = String::new();
         // Writing to a String cannot fail; a value whose own formatting fails shows as far as it got.
-        let shown = text.write_fmt(value);
+        let written = text.write_fmt(value);
         if field.name() == "message" {
-            self.message.push_str(&escaped(&text));
+            self.message.push_str(&shown(&text));
         } else {
-            self.rest.push_str(&format!(" {}={}", field.name(), escaped(&text)));
+            self.rest.push_str(&format!(" {}={}", field.name(), shown(&text)));
         }
-        if shown.is_err() {
+        if written.is_err() {
             self.rest.push_str(" (cut)");
         }
     }
@@ -149,26 +151,6 @@ impl Visit for Fields {
         }
         self.add(field, format_args!("{text}"));
     }
-}
-
-/// Control and direction-changing characters become escapes, so that a value stays what it looks like.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || direction(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Bidirectional controls and invisible separators (Unicode TR 36, Trojan Source).
-fn direction(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -208,7 +190,7 @@ mod tests {
         for layout in [Layout::Journal, Layout::Plain] {
             let text = logged(layout, || tracing::info!(host = hostile, shown = %hostile, "request refused"));
             assert_eq!(text.lines().count(), 1, "{text}");
-            assert!(!text.trim_end().contains(|c: char| c.is_control() || direction(c)), "{text:?}");
+            assert!(!text.trim_end().contains(crate::text::hidden), "{text:?}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result, bail};
+use enforcer_tests::world::command::quote;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -114,15 +115,6 @@ fn command(words: &[impl AsRef<str>]) -> Result<Command> {
 fn typed(words: &[impl AsRef<str>], env: &[(&str, String)]) -> String {
     let env = env.iter().map(|(key, value)| format!("{key}={}", quote(value)));
     env.chain(words.iter().map(|w| quote(w.as_ref()))).collect::<Vec<_>>().join(" ")
-}
-
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

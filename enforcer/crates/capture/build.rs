@@ -3,7 +3,9 @@ use std::path::Path;
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(bpf_object)");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    // Asked when it runs: checkouts that share a target directory share this program.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
+    let root = Path::new(&here).join("../../..");
     let folder = root.join("target/bpf");
     let object = folder.join("enforcer.bpf.o");
     println!("cargo::rerun-if-changed=build.rs");

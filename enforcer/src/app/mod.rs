@@ -8,6 +8,7 @@ mod refusals;
 mod sessions;
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
+use enforcer_capture::confine::{self, Confinement};
 use enforcer_capture::events::Events;
-use enforcer_capture::message::{Channel, Received, ToKeeper, ToWorker};
+use enforcer_capture::message::{Backstop, Channel, Received, ToKeeper, ToWorker};
 use enforcer_capture::records::Records;
 use enforcer_vault::VaultKey;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -47,6 +50,7 @@ const QUEUE: usize = 64;
 /// What the keeper hands over with `ToWorker::Start`.
 struct Start {
     config: Config,
+    backstop: Backstop,
     vault_key: OwnedFd,
     control: UnixListener,
     records: OwnedFd,
@@ -58,28 +62,66 @@ pub fn worker(channel: Channel) -> anyhow::Result<()> {
     // No core, no ptrace by the same user, no /proc/PID/mem: secrets pass through this process.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("cannot make the worker undumpable")?;
+    if let Err(error) = raise_descriptors() {
+        warn!(%error, "few descriptors: many connections of one agent may leave others without");
+    }
     let start = start(&channel)?;
+    let files = host_files(&start.config)?;
+    // Reads the quota of the cgroup, which is out of reach from the next line on.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let confinement = confined(&start.config)?;
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(run(Arc::new(channel), start))
+        .block_on(run(Arc::new(channel), start, files, confinement))
+}
+
+/// What is read of the host's files, once, before the worker is confined.
+struct HostFiles {
+    resolver: Resolver,
+    roots: ClientTls,
+}
+
+fn host_files(config: &Config) -> anyhow::Result<HostFiles> {
+    Ok(HostFiles { resolver: resolver(config)?, roots: ClientTls::load(&config.upstream_roots)? })
+}
+
+/// Before the first byte of an agent or an upstream: policies to read, the worker's own files to write, no more.
+fn confined(config: &Config) -> anyhow::Result<Confinement> {
+    confine::confine(&[&config.policy_dir], &[&config.worker_dir()]).map_err(|error| {
+        let hint = error.hint().unwrap_or_default();
+        anyhow!(error).context(format!("the worker does not start unconfined; {hint}"))
+    })
+}
+
+/// One agent at its cap needs two descriptors for each of 512 connections, which is all that a shell
+/// grants by default: every other agent, the vault and the receipts would be left without.
+fn raise_descriptors() -> rustix::io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
 
 fn start(channel: &Channel) -> anyhow::Result<Start> {
     let Received { message, descriptors } =
         channel.receive::<ToWorker>()?.context("the keeper closed the channel before it said a word")?;
-    let ToWorker::Start { config } = message else {
+    let ToWorker::Start { config, backstop } = message else {
         bail!("the keeper's first message is not `Start`");
     };
     let [vault_key, control, records, events] = <[OwnedFd; 4]>::try_from(descriptors)
         .map_err(|got| anyhow!("`Start` came with {} descriptors instead of 4", got.len()))?;
     let config = Config::parse("enforcer.yaml", &config)?;
-    Ok(Start { config, vault_key, control: control.into(), records, events })
+    Ok(Start { config, backstop, vault_key, control: control.into(), records, events })
 }
 
-async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
-    let Start { config, vault_key, control, records, events } = start;
+async fn run(
+    channel: Arc<Channel>,
+    start: Start,
+    files: HostFiles,
+    confinement: Confinement,
+) -> anyhow::Result<()> {
+    let Start { config, backstop, vault_key, control, records, events } = start;
     let shutdown = Shutdown::new();
 
     let directory = config.worker_dir();
@@ -88,8 +130,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
     let own = OwnKeys::open(&secrets).await?;
     let audit = AuditLog::open(&directory, Options { key: Some(&own.receipts), ..Options::default() })?;
     let policies = Policies::open(&config.policy_dir);
-    let resolver = Arc::new(resolver(&config)?);
-    let roots = ClientTls::load(&config.upstream_roots)?;
+    let resolver = Arc::new(files.resolver);
     let agents = Arc::new(Agents::default());
     let switches = Arc::new(Switches::open(&directory)?);
     let lifelines = Arc::new(Lifelines::default());
@@ -99,7 +140,7 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
-        upstreams: Upstreams::new(Arc::clone(&resolver), roots, Arc::clone(&lifelines)),
+        upstreams: Upstreams::new(Arc::clone(&resolver), files.roots, Arc::clone(&lifelines)),
         origins: Box::new(Records::new(records).context("cannot use the connect records")?),
         protocols: PROTOCOLS,
         shutdown: shutdown.token(),
@@ -132,6 +173,8 @@ async fn run(channel: Arc<Channel>, start: Start) -> anyhow::Result<()> {
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
+        confinement: confinement.to_string().into(),
+        backstop,
         started: Instant::now(),
     };
     let serving = control::serve(control, managed_root, state, shutdown.token());
@@ -217,4 +260,17 @@ fn resolver(config: &Config) -> anyhow::Result<Resolver> {
         .map(|text| host::host_names(&text))
         .with_context(|| format!("cannot read the hosts file {}", settings.hosts_file.display()))?;
     Ok(Resolver::new(servers, names, settings.timeout()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_takes_all_descriptors_it_may_have() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+        raise_descriptors().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

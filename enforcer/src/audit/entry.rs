@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{Stamp, Time};
 use super::record::{Intent, Outcome, RequestId};
-use super::text::shown_json;
+use crate::text::{hex, shown_json, unhex};
 
 pub(super) type Hash = [u8; 32];
 /// What the first entry of all follows.
@@ -181,26 +181,4 @@ pub(super) fn hash_of(context: digest::Context) -> Hash {
     let mut hash = GENESIS;
     hash.copy_from_slice(context.finish().as_ref());
     hash
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
-}
-
-/// Exactly `N` bytes, lower case only: one value has one spelling.
-pub(super) fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
-    };
-    let mut out = [0; N];
-    if text.len() != N * 2 {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::record::{Receipt, Verdict};
-use super::text::{shown, shown_json};
+use crate::text::{shown, shown_json};
 
 /// One JSON object a line.
 pub fn jsonl(out: &mut dyn Write, receipts: &[Receipt]) -> io::Result<()> {

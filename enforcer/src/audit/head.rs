@@ -16,8 +16,9 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
 use super::chain::Chain;
-use super::entry::{Hash, Mark, hex, unhex};
+use super::entry::{Hash, Mark};
 use super::record::RequestId;
+use crate::text::{hex, unhex};
 
 /// The public keys heads were signed with, one in hex a line, newest last; in the folder of the segments.
 pub const KEY_FILE: &str = "head.pub";

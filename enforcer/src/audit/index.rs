@@ -12,11 +12,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, ToSql, params};
 
 use super::clock::Time;
-use super::entry::{self, Body, Entry, hex};
+use super::entry::{self, Body, Entry};
 use super::query::Query;
 use super::record::{Intent, Outcome, Receipt, RequestId, Verdict};
 use super::segment::{self, Line, Lines};
 use super::shared::{Progress, Shared};
+use crate::text::hex;
 
 /// Of the tables below. Another number in the file: the index is made anew.
 const VERSION: i64 = 1;

@@ -14,7 +14,7 @@ use super::clock;
 use super::entry::{Body, Closed, Encoded, Start};
 use super::follow::Follow;
 use super::guard::RecordGuard;
-use super::head::{self, Head, PublicKey, Signer};
+use super::head::{self, Head, Signer};
 use super::index::{self, Index};
 use super::query::Query;
 use super::record::{Intent, Outcome, Receipt, RequestId};
@@ -256,11 +256,6 @@ impl AuditLog {
     /// The newest head in the log, to be kept elsewhere.
     pub fn head(&self) -> Option<Head> {
         self.shared.progress().head
-    }
-
-    /// The keys this log's heads are signed with.
-    pub fn keys(&self) -> std::io::Result<Vec<PublicKey>> {
-        head::read_keys(&self.shared.receipts.join(head::KEY_FILE))
     }
 
     pub fn stats(&self) -> Stats {

@@ -37,16 +37,15 @@ mod record;
 mod recover;
 mod segment;
 mod shared;
-pub mod text;
 pub mod verify;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use follow::{Event, Follow};
+pub use follow::Event;
 pub use guard::RecordGuard;
 pub use head::{Head, PublicKey};
-pub use log::{AuditError, AuditLog, Options, Stats};
+pub use log::{AuditError, AuditLog, Options};
 pub use query::Query;
 pub use record::{Intent, Outcome, Receipt, RequestId, Verdict};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Time;
-use super::text::clip;
+use crate::text::clip;
 
 /// A path is at most 8 KiB (the proxy's limit for a request target); no other text needs more.
 const MAX_TEXT: usize = 8 * 1024;

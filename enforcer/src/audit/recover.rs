@@ -13,10 +13,11 @@ use ring::digest;
 use rustix::fs::FlockOperation;
 
 use super::chain::Chain;
-use super::entry::{self, Body, Continued, Hash, hash_of, hex, unhex};
+use super::entry::{self, Body, Continued, Hash, hash_of};
 use super::log::AuditError;
 use super::record::RequestId;
 use super::segment::{self, Line, Lines};
+use crate::text::{hex, unhex};
 
 pub(super) struct Tail {
     pub(super) chain: Chain,

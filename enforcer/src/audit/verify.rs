@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::Chain;
 use super::clock::Time;
-use super::entry::{Body, Entry, Mark, hex};
+use super::entry::{Body, Entry, Mark};
 use super::head::{Head, PublicKey};
 use super::recover::continuation;
 use super::segment::{self, Line, Lines};
+use crate::text::hex;
 
 /// Body of `POST /v1/receipts/verify`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

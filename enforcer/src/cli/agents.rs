@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Ended, Output};
 use crate::control::client::escape;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentCommand {
@@ -40,7 +40,7 @@ pub(super) fn agent(command: &AgentCommand, context: &Context, out: &mut Output)
         out.json(&switched, true)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let name = escaped(name);
+    let name = shown(name);
     let already = if switched["already"] == true { " already" } else { "" };
     match command {
         AgentCommand::Disable { .. } => {

@@ -1,7 +1,8 @@
 //! How a command fails: the chain of causes, a hint, and an exit code.
 //!
 //! 0 done; 1 failed; 2 wrong usage (clap); 3 policy or configuration invalid; 4 not permitted;
-//! 5 no daemon; 6 `explain --exit-code`: denied. `run` has its own (125, 126, 127).
+//! 5 no daemon; 6 `explain --exit-code`: denied;
+//! 8 `doctor`: something is broken. `run` has its own (125, 126, 127).
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,12 +11,13 @@ use anstyle::{AnsiColor, Style};
 
 use crate::config::ConfigError;
 use crate::control::client::ClientError;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const INVALID: u8 = 3;
 pub(super) const NOT_PERMITTED: u8 = 4;
 pub(super) const DENIED: u8 = 6;
+pub(super) const BROKEN: u8 = 8;
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -72,11 +74,11 @@ impl Failure {
         let good = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
         let mut text = String::new();
         for (depth, cause) in error.chain().enumerate() {
-            let shown = lines(&cause.to_string());
+            let cause = lines(&cause.to_string());
             if depth == 0 {
-                text.push_str(&format!("{bad}error{bad:#}: {shown}\n"));
+                text.push_str(&format!("{bad}error{bad:#}: {cause}\n"));
             } else {
-                text.push_str(&format!("  caused by: {shown}\n"));
+                text.push_str(&format!("  caused by: {cause}\n"));
             }
         }
         if let Some(hint) = &self.hint {
@@ -88,7 +90,7 @@ impl Failure {
 
 /// Text from elsewhere may have lines, but nothing else that moves the cursor.
 fn lines(text: &str) -> String {
-    text.trim_end().split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+    text.trim_end().split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
 impl From<anyhow::Error> for Failure {

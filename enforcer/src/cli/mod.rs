@@ -6,6 +6,7 @@
 mod agents;
 mod ca;
 mod daemon;
+mod doctor;
 mod failure;
 mod logs;
 mod output;
@@ -36,13 +37,20 @@ pub use output::Output;
 /// What a command ends with.
 pub type Ended = Result<ExitCode, Failure>;
 
+const BEGIN: &str = "\
+Begin with:
+  enforcer policy check FILE        a policy that loads
+  enforcer run AGENT -- COMMAND     an agent under it
+  enforcer logs -f                  what it does";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "enforcer",
     version,
     about = "Governs the network of AI agents: credentials, policy per request, receipts",
     max_term_width = 100,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = BEGIN
 )]
 pub struct Cli {
     /// Settings file
@@ -78,6 +86,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Show whether the daemon works and what it serves
     Status,
+    /// Check this host and the set-up, and say how to repair what is wrong
+    Doctor,
     /// List the running sessions
     Agents,
     /// Switch an agent off, or on again
@@ -88,16 +98,16 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Make the daemon read the policies again
     Reload,
-    /// Store and list secrets
+    /// Store, list and remove secrets; no command shows a value
     #[command(subcommand)]
     Secret(secret::SecretCommand),
     /// List, show, verify and export receipts
     #[command(subcommand)]
     Receipts(receipts::ReceiptsCommand),
-    /// Our root certificate
+    /// Print the root certificate that agents trust
     #[command(subcommand)]
     Ca(ca::CaCommand),
-    /// Let go: detach from the kernel and remove what is pinned there
+    /// Let go of this host: detach from the kernel and remove what is pinned there
     Unmanage(unmanage::UnmanageArgs),
     /// Run the service in the foreground
     Daemon,
@@ -107,7 +117,7 @@ enum Command {
     /// The first process of an agent; started by the daemon
     #[command(hide = true)]
     AgentInit,
-    /// Print version and digest of this program
+    /// Print the version and the SHA-256 of this program
     Version,
 }
 
@@ -189,6 +199,7 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Logs(args) => recorded::logs(&args, context, out),
         Command::Why(args) => why::why(&args, context, out),
         Command::Status => status::status(context, out),
+        Command::Doctor => doctor::doctor(context, out),
         Command::Agents => agents::agents(context, out),
         Command::Agent(command) => agents::agent(&command, context, out),
         Command::Policy(command) => policy::policy(command, context, out),

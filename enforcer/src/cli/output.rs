@@ -3,25 +3,34 @@
 use std::io::{self, Write};
 
 use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::Failure;
+use super::zone::Zone;
 use crate::audit::clock::Time;
-use crate::telemetry::escaped;
+use crate::text::shown;
+
+pub(super) const GREEN: Style = AnsiColor::Green.on_default();
+pub(super) const RED: Style = AnsiColor::Red.on_default();
+pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub(super) const DIM: Style = Style::new().dimmed();
 
 /// Standard output, or a buffer in tests.
 pub struct Output {
     to: Box<dyn Write>,
+    /// The reader has gone (`enforcer logs | head`), which is no failure.
+    closed: bool,
 }
 
 impl Output {
     pub fn stdout() -> Self {
-        Output { to: Box::new(AutoStream::auto(io::stdout())) }
+        Output { to: Box::new(AutoStream::auto(io::stdout())), closed: false }
     }
 
     #[cfg(test)]
     pub(super) fn to(to: impl Write + 'static) -> Self {
-        Output { to: Box::new(to) }
+        Output { to: Box::new(to), closed: false }
     }
 
     /// One line. Styles go through; text that came from outside is the caller's to escape.
@@ -39,17 +48,27 @@ impl Output {
     }
 
     pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        match self.to.write_all(bytes).and_then(|()| self.to.flush()) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::closed()),
-            Err(error) => Err(Failure::from(error)),
+        let result = self.write_all(bytes).and_then(|()| self.flush());
+        self.written(result)
+    }
+
+    /// How a command goes on after what was written to this by [`Write`].
+    pub(super) fn written(&self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Err(_) if self.closed => Err(Failure::closed()),
+            result => result.map_err(Failure::from),
         }
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.closed |= result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        result
     }
 
     /// Columns as wide as their widest cell; the last one is not padded.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| escaped(cell)).collect()).collect();
+            rows.iter().map(|row| row.iter().map(|cell| shown(cell).into_owned()).collect()).collect();
         let widths: Vec<usize> = head
             .iter()
             .enumerate()
@@ -73,20 +92,22 @@ impl Output {
     }
 }
 
-/// For what writes by itself, such as receipts. A closed pipe comes back as it is.
+/// For what writes by itself, such as receipts. Give the result to [`Output::written`].
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.to.write(bytes)
+        let result = self.to.write(bytes);
+        self.note(result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+        let result = self.to.flush();
+        self.note(result)
     }
 }
 
-/// A moment given as seconds since 1970.
+/// A moment given as seconds since 1970, in local time.
 pub(super) fn moment(seconds: i64) -> String {
-    Time::from_micros(seconds.saturating_mul(1_000_000)).to_string()
+    Zone::local().text(Time::from_micros(seconds.saturating_mul(1_000_000)))
 }
 
 /// `2 d 3 h`, `4 min`, `12 s`.

@@ -14,7 +14,7 @@ use super::output::moment;
 use super::{Context, Ended, Failure, Output};
 use crate::control::{ExplainError, explain as explain_request};
 use crate::policies::Loaded;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -36,8 +36,11 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    /// Agent, as its policy names it
     agent: String,
+    /// `GET`, `POST`, …
     method: String,
+    /// `https://api.example.com/path`
     url: String,
     /// Ask this file or folder instead of the daemon
     #[arg(long, value_name = "FILE")]
@@ -118,7 +121,7 @@ fn explain(args: &ExplainArgs, context: &Context, out: &mut Output) -> Ended {
 }
 
 fn print_explained(answer: &Value, allowed: bool, out: &mut Output) -> Result<(), Failure> {
-    let text = |key: &str| escaped(answer[key].as_str().unwrap_or_default());
+    let text = |key: &str| shown(answer[key].as_str().unwrap_or_default());
     let (mark, style) = mark(allowed);
     out.line(format!("{style}{mark}{style:#} {} {}", text("method"), text("url")))?;
     out.line(format!("  agent    {} (policy revision {})", text("agent"), short(&text("revision"))))?;
@@ -128,7 +131,7 @@ fn print_explained(answer: &Value, allowed: bool, out: &mut Output) -> Result<()
     out.line(format!("  because  {}", text("reason")))?;
     for (title, key) in [("then", "obligations"), ("steps", "steps")] {
         for (n, item) in answer[key].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate() {
-            out.line(format!("  {:<7}  {}", if n == 0 { title } else { "" }, escaped(item)))?;
+            out.line(format!("  {:<7}  {}", if n == 0 { title } else { "" }, shown(item)))?;
         }
     }
     if answer["hint"].is_string() {
@@ -161,7 +164,7 @@ pub(super) fn reload(context: &Context, out: &mut Output) -> Ended {
         loaded.directory.display()
     ))?;
     if let Some(report) = &loaded.report {
-        out.line(report.split('\n').map(escaped).collect::<Vec<_>>().join("\n").trim_end())?;
+        out.line(report.split('\n').map(shown).collect::<Vec<_>>().join("\n").trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

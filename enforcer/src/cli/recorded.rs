@@ -36,7 +36,7 @@ pub(super) fn logs(args: &LogsArgs, context: &Context, out: &mut Output) -> Ende
             return Err(Failure::new(FAILED, error).hint("is the daemon as old as this client?"));
         }
     }
-    printer.end(result)?;
+    out.written(result)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,7 +44,7 @@ pub(super) fn receipts(command: &ReceiptsCommand, context: &Context, out: &mut O
     match command {
         ReceiptsCommand::Ls(args) => {
             let client = context.client()?;
-            receipts::ls(args, context.json, out, |query| Ok(list(&client, query)?))?;
+            receipts::ls(args, context.json, out, |query| list(&client, query))?;
         }
         ReceiptsCommand::Show(args) => {
             let receipt: Receipt = context.client()?.get(&format!("/v1/receipts/{}", escape(&args.id)))?;
@@ -56,14 +56,14 @@ pub(super) fn receipts(command: &ReceiptsCommand, context: &Context, out: &mut O
         }
         ReceiptsCommand::Export(args) => {
             let client = context.client()?;
-            receipts::export(args, out, |query| Ok(list(&client, query)?))?;
+            receipts::export(args, out, |query| list(&client, query))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(client: &Client, query: &Query) -> Result<Vec<Receipt>, crate::control::client::ClientError> {
-    client.get(&format!("/v1/receipts?{}", query.to_url()))
+fn list(client: &Client, query: &Query) -> Result<Vec<Receipt>, Failure> {
+    Ok(client.get(&format!("/v1/receipts?{}", query.to_url()))?)
 }
 
 fn verified(args: &VerifyArgs, context: &Context) -> Result<Report, Failure> {

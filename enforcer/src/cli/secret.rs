@@ -17,7 +17,7 @@ use super::failure::FAILED;
 use super::output::moment;
 use super::{Context, Ended, Failure, Output};
 use crate::control::client::escape;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 /// As the vault's own bound, and one more for the newline that is taken off.
 const MAX_VALUE: usize = 64 * 1024 + 2;
@@ -30,13 +30,20 @@ pub(super) enum SecretCommand {
     #[command(alias = "list")]
     Ls,
     /// Show one secret's metadata (never its value)
-    Show { name: String },
+    Show {
+        /// Name of the secret
+        name: String,
+    },
     /// Remove a secret, all versions of it
-    Rm { name: String },
+    Rm {
+        /// Name of the secret
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SetArgs {
+    /// Name of the secret, as policies refer to it
     pub(super) name: String,
     /// Where it may be sent: `api.example.com`, `https://api.example.com:8443`
     #[arg(long, required = true, value_name = "HOST", value_delimiter = ',')]
@@ -62,7 +69,7 @@ pub(super) fn secret(command: SecretCommand, context: &Context, out: &mut Output
             if context.json {
                 out.json(&answer, true)?;
             } else {
-                out.line(format!("removed secret `{}`", escaped(&name)))?;
+                out.line(format!("removed secret `{}`", shown(&name)))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -78,8 +85,8 @@ fn set(args: &SetArgs, context: &Context, out: &mut Output) -> Ended {
         out.json(&answer, true)?;
     } else {
         let version = answer["version"].as_u64().unwrap_or(0);
-        let hosts = escaped(&args.host.join(", "));
-        out.line(format!("stored `{}` version {version}, for {hosts} only", escaped(&args.name)))?;
+        let hosts = args.host.join(", ");
+        out.line(format!("stored `{}` version {version}, for {} only", shown(&args.name), shown(&hosts)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,9 +129,9 @@ fn show(name: &str, context: &Context, out: &mut Output) -> Ended {
     if context.json {
         out.json(&secret, true)?;
     } else {
-        out.line(format!("name       {}", escaped(secret["name"].as_str().unwrap_or_default())))?;
+        out.line(format!("name       {}", shown(secret["name"].as_str().unwrap_or_default())))?;
         out.line(format!("version    {}", secret["version"]))?;
-        out.line(format!("hosts      {}", escaped(&hosts(&secret))))?;
+        out.line(format!("hosts      {}", shown(&hosts(&secret))))?;
         out.line(format!("length     {} bytes", secret["length"]))?;
         out.line(format!("stored     {}", at(&secret["created"])))?;
         out.line(format!("last used  {}", at(&secret["last_used"])))?;
@@ -190,7 +197,7 @@ pub(super) fn read_value(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
 fn prompt(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let stdin = io::stdin();
     let mut stderr = io::stderr();
-    let told = write!(stderr, "Value of `{}` (not shown): ", escaped(name)).and_then(|()| stderr.flush());
+    let told = write!(stderr, "Value of `{}` (not shown): ", shown(name)).and_then(|()| stderr.flush());
     told.map_err(Failure::from)?;
     let quiet = Quiet::new(stdin.as_fd())?;
     let value = typed(stdin.lock());

@@ -9,7 +9,13 @@ use super::*;
 
 /// What is written to it can be read after it was given away.
 #[derive(Clone, Default)]
-struct Page(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+pub(super) struct Page(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+impl Page {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
 
 impl io::Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -23,7 +29,7 @@ impl io::Write for Page {
 }
 
 /// A reader that has gone, as `| head` does.
-struct Gone;
+pub(super) struct Gone;
 
 impl io::Write for Gone {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -36,7 +42,7 @@ impl io::Write for Gone {
 }
 
 /// Exit code, standard output and standard error of a command line, without colour.
-fn enforcer(arguments: &[&str]) -> (u8, String, String) {
+pub(super) fn enforcer(arguments: &[&str]) -> (u8, String, String) {
     let page = Page::default();
     let out = &mut Output::to(page.clone());
     let cli = match Cli::try_parse_from([&["enforcer"], arguments].concat()) {
@@ -50,12 +56,12 @@ fn enforcer(arguments: &[&str]) -> (u8, String, String) {
             (ExitCode::from(failure.code()), anstream::adapter::strip_str(&failure.render()).to_string())
         }
     };
-    let text = anstream::adapter::strip_str(&String::from_utf8(page.0.borrow().clone()).unwrap()).to_string();
+    let text = anstream::adapter::strip_str(&page.text()).to_string();
     let code = (0..=255).find(|n| ExitCode::from(*n) == code).unwrap();
     (code, text, error)
 }
 
-fn file(folder: &Path, name: &str, text: &str) -> String {
+pub(super) fn file(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
@@ -164,6 +170,7 @@ fn a_running_daemon_answers_in_words() {
     };
     let status = asked(&["status"]);
     assert!(status.contains("policies  1 in force from ") && status.contains("sessions  1"), "{status}");
+    assert!(status.contains("backstop  ! absent (nft is not installed)"), "{status}");
     assert_eq!(
         asked(&["agents"]),
         "AGENT  SESSION     UID    CGROUP  STATE\nbot    bot-abc123  61600  7       on\n"
@@ -210,7 +217,7 @@ fn findings_are_drawn_with_their_place() {
     let (code, text, _) = enforcer(&["policy", "check", &bad]);
     assert_eq!(code, 3);
     insta::assert_snapshot!(text.replace(folder.path().to_str().unwrap(), "."), @"
-    error[E001]: unknown field `metods` in a rule, expected one of name, host, port, protocol, methods, paths, credential, rate, max_body, message
+    error[E001]: unknown field `metods` in a rule, expected one of name, host, port, protocol, methods, paths, credential, rate, max_body, websocket, message
      --> ./bot.yaml:6:5
       |
     6 |     metods: GET
@@ -273,7 +280,7 @@ fn tables_line_up_and_escape() {
     let mut out = Output::to(page.clone());
     let rows = [vec!["a".to_owned(), "b\nc".to_owned()], vec!["long name".to_owned(), String::new()]];
     out.table(&["NAME", "X"], &rows).unwrap();
-    let text = String::from_utf8(page.0.borrow().clone()).unwrap();
+    let text = page.text();
     assert_eq!(text, "NAME       X\na          b\\nc\nlong name\n");
 }
 

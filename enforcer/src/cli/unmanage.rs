@@ -12,7 +12,7 @@ use super::{Context, Ended, Failure, Output};
 
 #[derive(Debug, Args)]
 pub(super) struct UnmanageArgs {
-    /// Do not ask
+    /// Do it; without this, only say what would be removed
     #[arg(long)]
     yes: bool,
 }
@@ -41,14 +41,17 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
         .hint("stop the daemon, then repeat it with `--yes`"));
     }
     let layout = Layout { managed_root, pins: config.pins };
-    Kernel::unmanage(&layout).map_err(|error| {
+    let found = Kernel::unmanage(&layout).map_err(|error| {
         let hint = error.hint();
         Failure::new(FAILED, error).hint(hint)
     })?;
     if context.json {
-        out.json(&serde_json::json!({ "removed": layout.pins }), true)?;
-    } else {
+        let removed = found.then_some(&layout.pins);
+        out.json(&serde_json::json!({ "removed": removed }), true)?;
+    } else if found {
         out.line(format!("removed {}", layout.pins.display()))?;
+    } else {
+        out.line(format!("nothing to remove: there is no {}", layout.pins.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use super::{Context, Ended, Output};
+use crate::text::hex;
 
 pub(super) fn version(context: &Context, out: &mut Output) -> Ended {
     let version = env!("CARGO_PKG_VERSION");
@@ -31,5 +32,5 @@ fn own_digest() -> std::io::Result<String> {
         }
         digest.update(buffer.get(..length).unwrap_or_default());
     }
-    Ok(digest.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(digest.finish().as_ref()))
 }

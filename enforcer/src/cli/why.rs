@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::policy::{mark, short};
 use super::{Context, Ended, Output};
 use crate::control::client::escape;
-use crate::telemetry::escaped;
+use crate::text::shown;
 
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
@@ -24,7 +24,7 @@ pub(super) fn why(args: &WhyArgs, context: &Context, out: &mut Output) -> Ended 
         out.json(&receipt, true)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let text = |key: &str| receipt[key].as_str().map(escaped).unwrap_or_default();
+    let text = |key: &str| receipt[key].as_str().map(|text| shown(text).into_owned()).unwrap_or_default();
     let allowed = receipt["verdict"] == "allow";
     let (sign, style) = mark(allowed);
     out.line(format!("{style}{sign}{style:#} {}", subject(&receipt)))?;
@@ -43,13 +43,16 @@ pub(super) fn why(args: &WhyArgs, context: &Context, out: &mut Output) -> Ended 
         out.line(format!("  policy   revision {}", short(&text("policy"))))?;
     }
     let outcome = &receipt["outcome"];
-    let mut end = outcome["end"].as_str().map(escaped).unwrap_or_else(|| "under way".to_owned());
+    let mut end = outcome["end"]
+        .as_str()
+        .map(|text| shown(text).into_owned())
+        .unwrap_or_else(|| "under way".to_owned());
     if let Some(status) = outcome["status"].as_u64() {
         end.push_str(&format!(", status {status}"));
     }
     out.line(format!("  outcome  {end}"))?;
     if let Some(error) = outcome["error"].as_str() {
-        out.line(format!("           {}", escaped(error)))?;
+        out.line(format!("           {}", shown(error)))?;
     }
     if !allowed {
         for line in advice(&receipt) {
@@ -61,7 +64,7 @@ pub(super) fn why(args: &WhyArgs, context: &Context, out: &mut Output) -> Ended 
 
 /// `DELETE https://api.github.com/repos/a/b`, or as much of it as is known.
 fn subject(receipt: &Value) -> String {
-    let text = |key: &str| receipt[key].as_str().map(escaped).unwrap_or_default();
+    let text = |key: &str| receipt[key].as_str().map(|text| shown(text).into_owned()).unwrap_or_default();
     let protocol = text("protocol");
     let default = match protocol.as_str() {
         "https" => 443,
@@ -94,7 +97,7 @@ fn because(code: &str) -> String {
 
 /// What a person would write to allow it. Nothing is changed.
 fn advice(receipt: &Value) -> Vec<String> {
-    let text = |key: &str| receipt[key].as_str().map(escaped);
+    let text = |key: &str| receipt[key].as_str().map(|text| shown(text).into_owned());
     match (receipt["reason"].as_str().unwrap_or_default(), text("host")) {
         ("no_rule" | "name_not_allowed", Some(host)) => {
             let mut lines = vec![

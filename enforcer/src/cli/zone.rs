@@ -62,6 +62,12 @@ impl Zone {
         offset.map(i64::from)
     }
 
+    /// `2026-01-31 14:02:11+01:00`
+    pub(crate) fn text(&self, time: Time) -> String {
+        let (date, clock, offset) = self.split(time);
+        format!("{date} {clock}{offset}")
+    }
+
     /// `2026-01-31`, `14:02:11` and `+01:00`, or `Z` for UTC.
     pub(crate) fn split(&self, time: Time) -> (String, String, String) {
         let offset = self.offset(time);
@@ -118,8 +124,7 @@ mod tests {
     }
 
     fn check(rule: &str, time: &str, expect: &str) {
-        let (date, clock, zone) = Zone::parse(&file(rule)).unwrap().split(time.parse().unwrap());
-        assert_eq!(format!("{date} {clock}{zone}"), expect);
+        assert_eq!(Zone::parse(&file(rule)).unwrap().text(time.parse().unwrap()), expect);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
+        "worker": &*state.confinement,
         "uptime_s": state.started.elapsed().as_secs(),
         "policies": state.policies.last(),
         "agents": state.policies.current().agents().count(),
@@ -30,6 +31,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "disabled": state.switchboard.switches().all(),
         "secrets": secrets.as_ref().map(Vec::len).ok(),
         "vault_error": secrets.err().map(|e| e.to_string()),
+        "backstop": state.backstop,
         "receipts": receipts::health(&state.audit),
     })))
 }

@@ -19,6 +19,8 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use enforcer_capture::message::Backstop;
+
 use crate::agent::Agents;
 use crate::audit::AuditLog;
 use crate::policies::Policies;
@@ -40,5 +42,9 @@ pub struct ControlState {
     pub audit: AuditLog,
     /// Our root certificate. Public.
     pub ca_pem: Arc<str>,
+    /// How far the worker is locked in, in words.
+    pub confinement: Arc<str>,
+    /// Do sessions get the nftables line? The keeper knows.
+    pub backstop: Backstop,
     pub started: Instant,
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, ClientError};
 use super::*;
 use crate::agent::{Agent, CgroupId, NetnsCookie, SessionId};
+use crate::audit::verify::Report;
 use crate::audit::{Intent, Options, Outcome, RequestId, Verdict};
 
 const POLICY: &str = r#"
@@ -69,6 +70,8 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
         secrets: Secrets::open(&path("vault.db"), key).unwrap(),
         audit,
         ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
+        confinement: "unconfined".into(),
+        backstop: enforcer_capture::message::Backstop::Absent,
         started: Instant::now(),
     };
     let socket = path("control.sock");
@@ -311,8 +314,8 @@ fn receipts_are_listed_shown_verified_and_exported() {
     let (status, _, _) = answered(stage.client.get::<Value>("/v1/receipts?denid=true").unwrap_err());
     assert_eq!(status, StatusCode::BAD_REQUEST);
 
-    let verified: Value = stage.client.json(Method::POST, "/v1/receipts/verify", Vec::new()).unwrap();
-    assert_eq!(verified["good"], true, "{verified}");
+    let verified: Report = stage.client.json(Method::POST, "/v1/receipts/verify", Vec::new()).unwrap();
+    assert!(verified.is_good() && verified.entries > 0, "{verified:?}");
     let export =
         |path: &str| String::from_utf8(stage.client.bytes(Method::GET, path, Vec::new()).unwrap()).unwrap();
     let lines = export("/v1/receipts/export");

@@ -34,8 +34,11 @@ use kind::Wanted;
 pub struct Authorized {
     pub permit: Permit,
     pub parts: Parts,
-    /// the values that must not come back
+    /// what is in the request
     pub injected: Vec<Arc<Fetched>>,
+    /// The values that must not come back: those, and all others that this agent can have sent to this
+    /// endpoint. What one request left there another one may read.
+    pub guarded: Vec<Arc<Fetched>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +62,39 @@ pub enum CredentialError {
 /// pass as it is: it is the agent's to send, and holds no placeholder.
 pub async fn authorize(
     permit: Permit,
+    parts: Parts,
+    policy: &AgentPolicy,
+    placeholders: &Placeholders,
+    secrets: &Secrets,
+) -> Result<Authorized, CredentialError> {
+    let mut authorized = attach(permit, parts, policy, placeholders, secrets).await?;
+    let names: Vec<String> = policy.credentials().iter().map(|spec| spec.secret.to_string()).collect();
+    let request = authorized.permit.request();
+    let bound = secrets
+        .bound(names.clone(), request.scheme.as_str(), &request.host.to_string(), request.port)
+        .await
+        .map_err(|error| CredentialError::Secret { name: names.join("`, `"), error })?;
+    authorized.guarded = bound.to_vec();
+    // Another version only while one is being replaced.
+    let others = authorized.injected.iter().filter(|fetched| {
+        bound.iter().all(|b| (b.name.as_str(), b.version) != (fetched.name.as_str(), fetched.version))
+    });
+    authorized.guarded.extend(others.cloned());
+    Ok(authorized)
+}
+
+async fn attach(
+    permit: Permit,
     mut parts: Parts,
     policy: &AgentPolicy,
     placeholders: &Placeholders,
     secrets: &Secrets,
 ) -> Result<Authorized, CredentialError> {
+    let done = |permit, parts, injected| Authorized { permit, parts, injected, guarded: Vec::new() };
     let Some(spec) = permit.credential().cloned() else {
         check::head(&parts, None)?;
         strip::proxy_credentials(&mut parts.headers);
-        return Ok(Authorized { permit, parts, injected: Vec::new() });
+        return Ok(done(permit, parts, Vec::new()));
     };
     let name = || spec.name.to_string();
     let unfit = |why| CredentialError::Unfit { credential: name(), why };
@@ -85,7 +112,7 @@ pub async fn authorize(
     strip::credentials(&mut parts, &places, credential.edits().then_some(placeholder.as_str()))
         .map_err(unfit)?;
     if wanted == Wanted::No {
-        return Ok(Authorized { permit, parts, injected: Vec::new() });
+        return Ok(done(permit, parts, Vec::new()));
     }
 
     let request = permit.request();
@@ -94,7 +121,7 @@ pub async fn authorize(
         .await
         .map_err(|error| CredentialError::Secret { name: spec.secret.to_string(), error })?;
     credential.apply(&mut parts, &placeholder, fetched.secret.expose()).map_err(unfit)?;
-    Ok(Authorized { permit, parts, injected: vec![fetched] })
+    Ok(done(permit, parts, vec![fetched]))
 }
 
 #[cfg(test)]

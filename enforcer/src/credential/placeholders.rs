@@ -4,6 +4,7 @@ use enforcer_policy::AgentPolicy;
 use ring::hmac;
 
 use super::shape;
+use crate::text::hex;
 
 /// The placeholder that stands for a credential of an agent: `enf-NAME-` and 32 hex digits, stable
 /// for (host key, agent, credential), so restarts keep it. Exactly recognisable in any byte stream.
@@ -23,11 +24,8 @@ impl Placeholders {
             context.update(part.as_bytes());
             context.update(&[0]);
         }
-        let mut text = format!("{}{credential}-", shape::PREFIX);
-        for byte in &context.sign().as_ref()[..shape::DIGITS / 2] {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        text
+        let digits = hex(&context.sign().as_ref()[..shape::DIGITS / 2]);
+        format!("{}{credential}-{digits}", shape::PREFIX)
     }
 
     /// An agent's environment: variable and placeholder, in the order of the policy.

@@ -60,23 +60,15 @@ pub struct Outgoing {
     inner: Option<Incoming>,
     guard: BodyGuard,
     limit: Option<u64>,
-    trailers: bool,
     idle: Idle,
     progress: Arc<Progress>,
 }
 
 impl Outgoing {
-    /// `trailers`: pass them on (gRPC); otherwise they are dropped.
-    pub fn new(
-        inner: Incoming,
-        guard: BodyGuard,
-        limit: Option<u64>,
-        trailers: bool,
-    ) -> (Self, Arc<Progress>) {
+    pub fn new(inner: Incoming, guard: BodyGuard, limit: Option<u64>) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let inner = (!inner.is_end_stream()).then_some(inner);
-        let body =
-            Outgoing { inner, guard, limit, trailers, idle: Idle::new(IDLE), progress: progress.clone() };
+        let body = Outgoing { inner, guard, limit, idle: Idle::new(IDLE), progress: progress.clone() };
         (body, progress)
     }
 
@@ -84,10 +76,7 @@ impl Outgoing {
     pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let idle = Idle::new(IDLE);
-        (
-            Outgoing { inner: None, guard, limit: None, trailers: false, idle, progress: progress.clone() },
-            progress,
-        )
+        (Outgoing { inner: None, guard, limit: None, idle, progress: progress.clone() }, progress)
     }
 
     fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -136,7 +125,9 @@ impl Body for Outgoing {
                 if let Err(error) = this.guard.check(data) {
                     return this.cut(Cut::Placeholder(told(&error)));
                 }
-            } else if !this.trailers {
+            } else {
+                // Trailers. No client needs them (gRPC's requests have none), and a server may take
+                // them for headers that nobody cleaned.
                 continue;
             }
             return Poll::Ready(Some(Ok(frame)));

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Wire, reset};
-use super::{Connection, Shared, sniff};
+use super::{Connection, Shared, Slot, sniff};
 use crate::agent::{Agent, Caller};
 use crate::gate::{Asked, Code};
 
@@ -17,6 +17,7 @@ pub(super) async fn serve(
     agent: Arc<Agent>,
     shared: Arc<Shared>,
     ended: CancellationToken,
+    slot: Slot,
 ) {
     // Tickets and first answers are small writes; Nagle would hold them for a delayed ACK, 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
@@ -37,7 +38,8 @@ pub(super) async fn serve(
     let lifeline = shared.gate.lifelines().connection(&agent.name, &ended);
     let ended = lifeline.token().clone();
     let caller = Caller { agent, pid: origin.pid, uid: origin.uid, comm: origin.comm.into() };
-    let connection = Connection { caller, destination: origin.dst, tls: None, shared, ended: ended.clone() };
+    let connection =
+        Connection { caller, destination: origin.dst, tls: None, shared, ended: ended.clone(), slot };
     let wire = Wire::downstream(stream, lifeline);
     // Cut: everything of the connection is dropped here, the socket with it.
     if ended.run_until_cancelled(sniff::dispatch(Box::new(wire), connection)).await.is_none() {

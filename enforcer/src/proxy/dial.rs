@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::wire::Wire;
-use crate::dns::{ResolveError, Resolver, special};
+use crate::dns::{ResolveError, Resolver, forbidden};
 
 /// For all addresses of a host together.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -53,17 +53,6 @@ pub enum DialError {
     },
 }
 
-/// May this very address be dialled?
-pub fn permitted(address: IpAddr, private: &[IpNet]) -> Result<(), &'static str> {
-    // The same address written in the other family is the same address.
-    let plain = address.to_canonical();
-    match special(address).or_else(|| special(plain)) {
-        None => Ok(()),
-        Some(_) if private.iter().any(|net| net.contains(&address) || net.contains(&plain)) => Ok(()),
-        Some(why) => Err(why),
-    }
-}
-
 /// An open stream without Nagle's delay, and the address it leads to.
 pub async fn tcp(
     resolver: &Resolver,
@@ -78,9 +67,9 @@ pub async fn tcp(
     let mut refused = None;
     let mut addresses = Vec::with_capacity(found.len());
     for address in found.iter().copied() {
-        match permitted(address, private) {
-            Ok(()) => addresses.push(SocketAddr::new(address, port)),
-            Err(why) => refused = Some((address, why)),
+        match forbidden(address, private) {
+            None => addresses.push(SocketAddr::new(address, port)),
+            Some(why) => refused = Some((address, why)),
         }
     }
     let fail = |error| DialError::Connect { host: host.to_string(), port, error };

@@ -25,11 +25,6 @@ impl Idle {
         self.last = Instant::now();
     }
 
-    /// The limit counts from this moment.
-    pub fn since(&mut self, start: Instant) {
-        self.last = start;
-    }
-
     /// Ready once nothing has moved for the limit. To be polled while waiting, and only then.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {

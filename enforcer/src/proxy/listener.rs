@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, Shared, connection};
+use super::{Session, Shared, Slot, connection};
 use crate::agent::Agent;
 use crate::shutdown::DRAIN;
 
@@ -46,29 +46,28 @@ async fn accept(listener: TcpListener, agent: Arc<Agent>, shared: Arc<Shared>, e
     let cap = shared.caps.of(&agent.name);
     let mut connections = JoinSet::new();
     loop {
-        // The permit comes first: over the cap, connections wait in the kernel's queue, where they
-        // cost this process nothing.
-        let next = async {
-            let permit = cap.clone().acquire_owned().await.expect("the cap is never closed");
-            (permit, listener.accept().await)
-        };
-        tokio::select! {
+        let accepted = tokio::select! {
             () = shared.shutdown.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            (permit, accepted) = next => match accepted {
-                Ok((stream, _peer)) => {
-                    let (agent, shared, ended) = (agent.clone(), shared.clone(), ended.clone());
-                    connections.spawn(async move {
-                        connection::serve(stream, agent, shared, ended).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, session = %agent.session, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _peer)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, session = %agent.session, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-        }
+        };
+        // Over the cap one accepted connection waits here and the others in the kernel's queue. A slot
+        // taken before there is a connection would be lost to the agent's other sessions.
+        let slot = tokio::select! {
+            () = shared.shutdown.cancelled() => break,
+            slot = cap.connections.clone().acquire_owned() => slot.expect("the cap is never closed"),
+        };
+        let slot = Slot { cap: cap.clone(), _connection: Arc::new(slot) };
+        let (agent, shared, ended) = (agent.clone(), shared.clone(), ended.clone());
+        connections.spawn(connection::serve(stream, agent, shared, ended, slot));
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use enforcer_capture::records::{Origin, OriginalDst, RecordError, Records};
 use enforcer_policy::{AgentName, Host};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Caller};
@@ -36,8 +36,10 @@ pub use listener::serve_session;
 pub use stream::Stream;
 pub use upstream::Upstreams;
 
-/// Connections one agent may hold at a time, over all of its sessions.
-const CONNECTIONS: usize = 512;
+/// Connections of one agent. Each may take a second descriptor towards an upstream.
+pub(crate) const CONNECTIONS: usize = 512;
+/// As many as these could carry with HTTP/1.
+pub(crate) const REQUESTS: usize = CONNECTIONS;
 
 /// What every session is served with. Built once, by `app`.
 pub struct Shared {
@@ -99,6 +101,15 @@ pub struct Connection {
     pub shared: Arc<Shared>,
     /// Ends whatever was spawned for this connection when it is cut or its session is dropped.
     pub ended: CancellationToken,
+    /// Whatever outlives the protocol (a relay after an upgrade) keeps it, and so still counts.
+    pub slot: Slot,
+}
+
+/// One of an agent's connections, for as long as anything of it is held.
+#[derive(Clone)]
+pub struct Slot {
+    pub cap: Arc<Cap>,
+    _connection: Arc<OwnedSemaphorePermit>,
 }
 
 /// The outcome of a handshake with an agent.
@@ -115,20 +126,30 @@ pub enum Alpn {
     Http11,
 }
 
-/// Connection caps by agent. An agent without connections has no entry.
+/// What one agent may hold at a time, over all of its sessions.
+pub struct Cap {
+    pub connections: Arc<Semaphore>,
+    /// Requests from their head to the end of their answer. HTTP/2 would multiply them by its streams.
+    pub requests: Arc<Semaphore>,
+}
+
+/// The caps by agent. An agent without sessions has no entry.
 #[derive(Default)]
 pub struct Caps {
-    agents: Mutex<HashMap<AgentName, Weak<Semaphore>>>,
+    agents: Mutex<HashMap<AgentName, Weak<Cap>>>,
 }
 
 impl Caps {
-    fn of(&self, agent: &AgentName) -> Arc<Semaphore> {
+    pub(crate) fn of(&self, agent: &AgentName) -> Arc<Cap> {
         let mut agents = self.agents.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(cap) = agents.get(agent).and_then(Weak::upgrade) {
             return cap;
         }
         agents.retain(|_agent, cap| cap.strong_count() > 0);
-        let cap = Arc::new(Semaphore::new(CONNECTIONS));
+        let cap = Arc::new(Cap {
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        });
         agents.insert(agent.clone(), Arc::downgrade(&cap));
         cap
     }

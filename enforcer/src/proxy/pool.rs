@@ -13,6 +13,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Outgoing;
@@ -20,7 +21,7 @@ use super::dial::{self, DialError};
 use super::stream::Io;
 use super::upstream::{Origin, UpstreamError};
 use super::wire::Wire;
-use crate::dns::Resolver;
+use crate::dns::{Resolver, forbidden};
 use crate::gate::lifeline::Lifeline;
 use crate::tls::ClientTls;
 
@@ -40,6 +41,8 @@ pub(super) struct Pool {
     http1: Arc<ClientConfig>,
     either: Arc<ClientConfig>,
     state: Mutex<State>,
+    /// Shared by all pools of one agent.
+    pub(super) dials: Arc<Semaphore>,
     /// Held while the shared connection is opened, so that many first requests open one.
     opening: tokio::sync::Mutex<()>,
     /// Cut, it ends every connection, those in use included.
@@ -85,12 +88,17 @@ impl Lease {
 }
 
 impl Pool {
-    pub(super) fn new(tls: &ClientTls, lifeline: Lifeline) -> Result<Self, UpstreamError> {
+    pub(super) fn new(
+        tls: &ClientTls,
+        lifeline: Lifeline,
+        dials: Arc<Semaphore>,
+    ) -> Result<Self, UpstreamError> {
         let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
         Ok(Pool {
             http1: config(&[b"http/1.1"])?,
             either: config(&[b"h2", b"http/1.1"])?,
             state: Mutex::default(),
+            dials,
             opening: tokio::sync::Mutex::default(),
             lifeline,
         })
@@ -139,7 +147,7 @@ impl Pool {
 
     fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
         let mut state = self.state();
-        let permitted = |address: &SocketAddr| dial::permitted(address.ip(), private).is_ok();
+        let permitted = |address: &SocketAddr| forbidden(address.ip(), private).is_none();
         if multiplex && let Some((sender, address)) = &state.shared {
             if !sender.is_closed() && permitted(address) {
                 return Some(Taken {
@@ -163,6 +171,7 @@ impl Pool {
         private: &[IpNet],
         multiplex: bool,
     ) -> Result<Taken, UpstreamError> {
+        let _dial = self.dials.acquire().await.expect("the semaphore is never closed");
         let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
         let cut = self.lifeline.token();
         let stream = Wire::upstream(stream, cut.clone());

@@ -12,6 +12,7 @@ use enforcer_policy::{AgentName, CredentialName, Host, Scheme};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use super::body::{Outgoing, Progress};
 use super::dial::DialError;
@@ -24,6 +25,10 @@ use crate::tls::{ClientTls, TlsError};
 
 /// A model may think this long before it answers; beyond, the connection is taken for dead.
 const ANSWER: Duration = Duration::from_secs(600);
+
+/// Look-ups and handshakes of one agent at a time. The resolver has 256 seats for all agents together,
+/// and hosts that do not answer hold them for seconds.
+const DIALS: usize = 64;
 
 /// Waiting connections that may turn out dead before a new one is opened.
 const MAX_DEAD: u32 = 3;
@@ -125,7 +130,7 @@ impl Upstreams {
         private: &[IpNet],
         carriage: Carriage,
     ) -> Result<Sent, UpstreamError> {
-        let Authorized { permit, parts, injected } = authorized;
+        let Authorized { permit, parts, injected, guarded: _ } = authorized;
         let asked = permit.request();
         let identity = Identity {
             agent: permit.agent().name.clone(),
@@ -170,9 +175,11 @@ impl Upstreams {
         }
         // A new origin is rare next to a request; the moment to forget the ones nobody uses.
         pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
+        let of_agent = pools.iter().find(|(known, _pool)| known.agent == identity.agent);
+        let dials = of_agent.map_or_else(|| Arc::new(Semaphore::new(DIALS)), |(_, pool)| pool.dials.clone());
         let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
         let lifeline = self.lifelines.upstream(&identity.agent, secrets);
-        let pool = Arc::new(Pool::new(&self.tls, lifeline)?);
+        let pool = Arc::new(Pool::new(&self.tls, lifeline, dials)?);
         pools.insert(identity, pool.clone());
         Ok(pool)
     }
@@ -208,5 +215,32 @@ impl Origin {
         let text = if *port == scheme.default_port() { name } else { format!("{name}:{port}") };
         let authority = HeaderValue::try_from(&text).map_err(|_error| UpstreamError::Authority(text))?;
         Ok(Origin { scheme: *scheme, host: host.clone(), port: *port, authority })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_has_one_bound_on_dials_over_all_its_origins() {
+        let resolver = Arc::new(Resolver::new(Vec::new(), Vec::new(), Duration::from_secs(1)));
+        let upstreams =
+            Upstreams::new(resolver, ClientTls::with_roots(rustls::RootCertStore::empty()), Arc::default());
+        let pool = |agent: &str, host: &str| {
+            let identity = Identity {
+                agent: AgentName::parse(agent).unwrap(),
+                credential: None,
+                secrets: Vec::new(),
+                scheme: Scheme::Https,
+                host: Host::parse(host).unwrap(),
+                port: 443,
+            };
+            upstreams.pool(identity).unwrap()
+        };
+        let (first, second, other) = (pool("one", "a.test"), pool("one", "b.test"), pool("two", "a.test"));
+        assert!(Arc::ptr_eq(&first.dials, &second.dials));
+        assert!(!Arc::ptr_eq(&first.dials, &other.dials));
+        assert_eq!(first.dials.available_permits(), DIALS);
     }
 }

@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 pub use body::ScrubbedBody;
 pub use needles::Needles;
-pub use watch::{Found, Watch};
+pub use watch::Watch;
 
 use coding::Coding;
 

@@ -18,36 +18,72 @@ const MOST: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Cache {
-    values: HashMap<Box<str>, (Instant, Arc<Fetched>)>,
+    values: Kept<Arc<Fetched>>,
+    /// What may go to an endpoint; often nothing, which is remembered as well.
+    bound: Kept<Arc<[Arc<Fetched>]>>,
 }
 
 impl Cache {
     pub(super) fn get(&self, key: &str, now: Instant) -> Option<Arc<Fetched>> {
-        let (since, value) = self.values.get(key)?;
-        (now.duration_since(*since) < KEEP).then(|| value.clone())
+        self.values.get(key, now)
     }
 
     pub(super) fn put(&mut self, key: Box<str>, value: Arc<Fetched>, now: Instant) {
-        if self.values.len() >= MOST {
-            self.expire(now);
-        }
-        if self.values.len() >= MOST {
-            self.values.clear();
-        }
-        self.values.insert(key, (now, value));
+        self.values.put(key, value, now);
+    }
+
+    pub(super) fn bound(&self, key: &str, now: Instant) -> Option<Arc<[Arc<Fetched>]>> {
+        self.bound.get(key, now)
+    }
+
+    pub(super) fn put_bound(&mut self, key: Box<str>, values: Arc<[Arc<Fetched>]>, now: Instant) {
+        self.bound.put(key, values, now);
     }
 
     pub(super) fn forget(&mut self, secret: &str) {
-        self.values.retain(|_, (_, value)| value.name != secret);
+        self.values.0.retain(|_, (_, value)| value.name != secret);
+        // It may belong to any of these now.
+        self.bound.0.clear();
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        self.values.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
+        self.values.expire(now);
+        self.bound.expire(now);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.values.len()
+        self.values.0.len()
+    }
+}
+
+/// Entries with the time they were put in.
+struct Kept<T>(HashMap<Box<str>, (Instant, T)>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(HashMap::new())
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn get(&self, key: &str, now: Instant) -> Option<T> {
+        let (since, value) = self.0.get(key)?;
+        (now.duration_since(*since) < KEEP).then(|| value.clone())
+    }
+
+    fn put(&mut self, key: Box<str>, value: T, now: Instant) {
+        if self.0.len() >= MOST {
+            self.expire(now);
+        }
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        self.0.insert(key, (now, value));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.0.retain(|_, (since, _)| now.duration_since(*since) < KEEP);
     }
 }
 
@@ -55,6 +91,11 @@ impl Cache {
 pub(super) fn key(usage: &Use<'_>) -> Box<str> {
     let Use { agent, secret, scheme, host, port } = usage;
     format!("{agent}\0{secret}\0{scheme}\0{host}\0{port}").into()
+}
+
+/// The same for a set of secrets.
+pub(super) fn key_of_bound(names: &[String], scheme: &str, host: &str, port: u16) -> Box<str> {
+    format!("{}\0\0{scheme}\0{host}\0{port}", names.join("\0")).into()
 }
 
 pub(super) fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {

@@ -81,6 +81,33 @@ impl Secrets {
         .await
     }
 
+    /// Those of the named secrets that may be sent to an endpoint; cached like single values. For what
+    /// must not come back from there, so asking is not a use.
+    pub async fn bound(
+        &self,
+        names: Vec<String>,
+        scheme: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<Arc<[Arc<Fetched>]>, VaultError> {
+        if names.is_empty() {
+            return Ok(Arc::new([]));
+        }
+        let key = cache::key_of_bound(&names, scheme, host, port);
+        if let Some(found) = cache::lock(&self.cache).bound(&key, Instant::now()) {
+            return Ok(found);
+        }
+        let (scheme, host) = (scheme.to_owned(), host.to_owned());
+        self.ask(move |vault, cache| {
+            let found = vault.bound(&names, &scheme, &host, port)?.into_iter();
+            let found: Arc<[Arc<Fetched>]> =
+                found.map(|(name, secret, version)| Arc::new(Fetched { secret, name, version })).collect();
+            cache::lock(cache).put_bound(key, found.clone(), Instant::now());
+            Ok(found)
+        })
+        .await
+    }
+
     pub async fn set(&self, name: String, hosts: Vec<Binding>, secret: Secret) -> Result<u32, VaultError> {
         self.ask(move |vault, cache| {
             let result = vault.set(&name, &hosts, secret, now());

@@ -54,6 +54,28 @@ async fn what_was_fetched_for_one_host_is_not_found_for_another() {
 }
 
 #[tokio::test]
+async fn what_is_bound_to_an_endpoint_follows_every_change() {
+    let place = tempfile::tempdir().unwrap();
+    let secrets = Secrets::open(&place.path().join("vault.db"), key()).unwrap();
+    let bound = async |host: &str| -> Vec<(String, u32)> {
+        let names = vec!["token".to_owned(), "other".to_owned(), "nobody".to_owned()];
+        let found = secrets.bound(names, "https", host, 443).await.unwrap();
+        found.iter().map(|f| (f.name.clone(), f.version)).collect()
+    };
+    assert_eq!(bound("api.example.com").await, []);
+    secrets.set("token".into(), hosts(), secret("first-value")).await.unwrap();
+    secrets.set("stranger".into(), hosts(), secret("not-asked-for")).await.unwrap();
+    assert_eq!(bound("api.example.com").await, [("token".to_owned(), 1)]);
+    assert_eq!(bound("evil.example.com").await, []);
+    secrets.set("token".into(), hosts(), secret("second-value")).await.unwrap();
+    secrets.set("other".into(), hosts(), secret("other-value")).await.unwrap();
+    assert_eq!(bound("api.example.com").await, [("token".to_owned(), 2), ("other".to_owned(), 1)]);
+    secrets.remove("token".into()).await.unwrap();
+    assert_eq!(bound("api.example.com").await, [("other".to_owned(), 1)]);
+    assert_eq!(secrets.entry("other".into()).await.unwrap().last_used, None, "asking is not a use");
+}
+
+#[tokio::test]
 async fn own_keys_and_a_second_opening() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("vault.db");

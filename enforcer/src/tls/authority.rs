@@ -17,6 +17,8 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use super::TlsError;
+use crate::secret::encode::base64_padded;
+use crate::text::hex;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Clocks of agents in virtual machines lag; a leaf made now must be valid there too.
@@ -263,31 +265,12 @@ fn unseal(sealed: &[u8]) -> Result<(&[u8], &[u8]), TlsError> {
     rest.split_at_checked(length).ok_or(TlsError::SealedRoot("its key is cut short"))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64(der);
+    let text = base64_padded(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
-    for line in text.as_bytes().chunks(64) {
+    for line in text.chunks(64) {
         pem.push_str(&String::from_utf8_lossy(line));
         pem.push('\n');
     }
     pem + &format!("-----END {label}-----\n")
-}
-
-/// Standard alphabet with padding (RFC 4648, section 4).
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let sextet = (word >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() { ALPHABET[sextet] as char } else { '=' });
-        }
-    }
-    text
 }

@@ -54,10 +54,6 @@ impl Leaves {
         Leaves { intermediate, key, ready: Cache::new(CAPACITY) }
     }
 
-    pub fn intermediate(&self) -> &Intermediate {
-        &self.intermediate
-    }
-
     /// The leaf for a host that the caller has found allowed. A host outside the intermediate's
     /// constraints is refused here a second time.
     pub fn leaf(&self, host: &str, now: SystemTime) -> Result<Arc<CertifiedKey>, TlsError> {

@@ -103,6 +103,13 @@ impl Running {
         self.child.id()
     }
 
+    /// Kills it and does not ask what it said: something it started may hold its pipes for long.
+    pub fn abandon(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits; what has not ended at the limit is killed and reported as such.
     pub fn finish(mut self, limit: Duration) -> Result<Output> {
         let deadline = self.started + limit;
@@ -160,7 +167,8 @@ pub fn typed(command: &Command) -> String {
         .join(" ")
 }
 
-fn quote(word: &str) -> String {
+/// One word as a shell reads it.
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

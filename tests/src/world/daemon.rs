@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -46,7 +48,49 @@ pub struct Daemon<'w> {
     pub config: PathBuf,
     pub log: PathBuf,
     child: Option<Child>,
-    notify: UnixDatagram,
+    manager: Manager,
+}
+
+/// Plays the service manager: reads what the daemon tells it, at once, as a real one does.
+#[derive(Debug)]
+struct Manager {
+    socket: PathBuf,
+    said: Arc<Mutex<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Nothing that a daemon says.
+const END: &[u8] = b"the stage is over";
+
+impl Manager {
+    fn start(socket: PathBuf) -> Result<Self> {
+        let listener = UnixDatagram::bind(&socket).context("bind the notify socket")?;
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&said);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = listener.recv(&mut buffer) {
+                let message = buffer.get(..length).unwrap_or_default();
+                if message == END {
+                    return;
+                }
+                let mut said = heard.lock().unwrap_or_else(|e| e.into_inner());
+                said.push_str(&String::from_utf8_lossy(message));
+                said.push('\n');
+            }
+        });
+        Ok(Manager { socket, said, thread: Some(thread) })
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let told = UnixDatagram::unbound().and_then(|s| s.send_to(END, &self.socket));
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            let _ended = thread.join();
+        }
+        let _gone = fs::remove_file(&self.socket);
+    }
 }
 
 impl World {
@@ -73,15 +117,14 @@ impl World {
             pins: self.dir.join("bpf/enforcer"),
             more: String::new(),
         };
-        let notify = UnixDatagram::bind(self.dir.join("notify.sock")).context("bind the notify socket")?;
-        notify.set_nonblocking(true)?;
+        let manager = Manager::start(self.dir.join("notify.sock"))?;
         let daemon = Daemon {
             world: self,
             settings,
             config: etc.join("enforcer.yaml"),
             log: self.dir.join("daemon.log"),
             child: None,
-            notify,
+            manager,
         };
         for (name, text) in policies {
             daemon.write_policy(name, text)?;
@@ -97,11 +140,12 @@ impl Daemon<'_> {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))
     }
 
-    /// Starts and waits until both sockets answer.
+    /// Starts and waits until the daemon says that it is ready. (Its sockets take connections before.)
     pub fn start(&mut self) -> Result<()> {
+        let before = self.notified().matches("READY=1").count();
         self.spawn()?;
         let deadline = Instant::now() + STARTING;
-        while !(self.answers("control.sock") && self.answers("launch.sock")) {
+        while self.notified().matches("READY=1").count() == before {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.child = None;
                 bail!("the daemon ended at its start: {status}\n{}", self.log_text());
@@ -133,7 +177,7 @@ impl Daemon<'_> {
             .arg("--config")
             .arg(&self.config)
             .env("NO_COLOR", "1")
-            .env("NOTIFY_SOCKET", self.world.dir.join("notify.sock"))
+            .env("NOTIFY_SOCKET", &self.manager.socket)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -166,19 +210,9 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    fn answers(&self, socket: &str) -> bool {
-        UnixStream::connect(self.settings.run_dir.join(socket)).is_ok()
-    }
-
     /// Everything the daemon told the service manager so far.
     pub fn notified(&self) -> String {
-        let mut text = String::new();
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.notify.recv(&mut buffer) {
-            text.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
-            text.push('\n');
-        }
-        text
+        self.manager.said.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     pub fn log_text(&self) -> String {
@@ -311,7 +345,6 @@ impl Drop for Daemon<'_> {
             // It was asked, it was killed; the stage's sweep removes what it left.
             kill(&self.ours(&[]));
         }
-        let _gone = fs::remove_file(self.world.dir.join("notify.sock"));
     }
 }
 

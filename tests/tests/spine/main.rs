@@ -5,6 +5,7 @@
 
 mod canary;
 mod clients;
+mod confined;
 mod decisions;
 mod faults;
 mod process;

@@ -119,7 +119,7 @@ fn kill_9_shuts_in_and_a_restart_picks_up() {
     assert!(verified.ok(), "{verified}");
     // And new agents start beside the adopted one.
     assert!(daemon.run_agent("bot", &["true"]).unwrap().ok());
-    end(agent);
+    agent.abandon().unwrap();
 }
 
 #[test]
@@ -140,12 +140,7 @@ fn a_clean_stop_keeps_the_agent_shut_in() {
     wait("the agent is shut in", || last() == "000");
     daemon.start().unwrap();
     wait("the agent is served again", || last() == "200");
-    end(agent);
-}
-
-fn end(mut agent: enforcer_tests::world::Running) {
-    agent.child.kill().unwrap();
-    agent.finish(Duration::from_secs(2)).unwrap();
+    agent.abandon().unwrap();
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::message::Received;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// An environment and a CA bundle fit many times over; more than this is an error of the other side.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::error::Doing;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// What a launch changes to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The host side: kernel programs, cgroups, namespaces, listeners, launches. All that needs root.
 //!
 //! The keeper (root) runs [`keeper`]; the worker (own user, no capabilities) uses [`records`], [`events`],
-//! [`peer`] and [`message`] only; `enforcer run` uses [`launch`] and [`standin`].
+//! [`peer`], [`message`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`].
 
 // what the processes say to each other
 mod channel;
@@ -14,15 +14,20 @@ pub mod events;
 pub mod kernel;
 pub mod records;
 // what a session is made of
+pub mod backstop;
 pub mod cgroup;
 mod etc;
 mod identity;
 mod netns;
 mod session;
 mod trust;
+// what `enforcer doctor` asks
+pub mod host;
 // the processes themselves
+pub mod confine;
 pub mod init;
 pub mod keeper;
+mod seccomp;
 pub mod standin;
 // every `unsafe` line
 mod sys;

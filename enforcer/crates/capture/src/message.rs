@@ -11,7 +11,7 @@ pub use crate::channel::Channel;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
     /// First message. Descriptors: vault key file, control listener, RECORDS map, EVENTS map.
-    Start { config: String },
+    Start { config: String, backstop: Backstop },
     /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
     Prepare { seq: u64, agent: String, session: String },
     /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6. Answer: `Done`,
@@ -25,6 +25,15 @@ pub enum ToWorker {
     Reload { seq: u64 },
     /// Finish what is running, then exit.
     Drain,
+}
+
+/// The line that is held a second time in each session's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backstop {
+    Nftables,
+    /// `nft` was not installed when the daemon started.
+    Absent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::Error;
 use crate::error::Doing;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// Pending connects of one session; a fuller queue would send SYN cookies, which carry no record.
 const BACKLOG: i32 = 4096;
@@ -97,6 +97,11 @@ impl Netns {
             Ok(sockets)
         })
         .doing(|| "open the injector's and the resolver's listeners in the agent's network namespace".into())
+    }
+
+    /// Runs `work` in a thread that has entered the namespace; programs it starts are inside as well.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        inside(&self.file, work)
     }
 
     /// Lets go of the namespace; it ends with the last socket and process in it.

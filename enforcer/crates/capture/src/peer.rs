@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::cgroup;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// The process that connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -112,6 +112,7 @@ fn split(file: &File, text: RuleText) -> (Rule, Conditions) {
         credential: text.credential.and_then(|credential| Name::parse(&credential.value).ok()),
         rates: text.rates,
         max_body: text.max_body,
+        websocket: text.websocket,
         message: text.message,
     };
     (rule, text.conditions)

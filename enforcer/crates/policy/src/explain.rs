@@ -91,6 +91,9 @@ impl AgentPolicy {
         if let Some(max) = rule.max_body.into_iter().chain(self.max_body).min() {
             obligations.push(format!("a body of at most {max} bytes"));
         }
+        if rule.websocket {
+            obligations.push("it may become a WebSocket, in which nothing more is judged".to_owned());
+        }
         obligations
     }
 

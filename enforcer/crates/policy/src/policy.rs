@@ -174,6 +174,8 @@ pub struct Rule {
     pub credential: Option<CredentialName>,
     pub rates: Vec<Rate>,
     pub max_body: Option<u64>,
+    /// a GET may become a WebSocket, whose frames nobody judges
+    pub websocket: bool,
     pub message: Option<String>,
     /// file:line
     pub place: String,

@@ -178,6 +178,26 @@ impl Vault {
         Ok((Secret::from_sealed(value), entry.version))
     }
 
+    /// Those of the named secrets that may be sent to an endpoint, for keeping them out of what comes
+    /// back from there. No use is noted; a name that is not known, or not bound there, gives nothing.
+    pub fn bound(
+        &self,
+        names: &[String],
+        scheme: &str,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<(String, Secret, u32)>, VaultError> {
+        let mut found = Vec::new();
+        for name in names {
+            if let Some((entry, value)) = self.read(SECRETS, name)?
+                && entry.hosts.iter().any(|b| b.covers(scheme, host, port))
+            {
+                found.push((entry.name, Secret::from_sealed(value), entry.version));
+            }
+        }
+        Ok(found)
+    }
+
     /// The daemon's own keys (CA root, receipt key): another namespace, not listed, not fetchable.
     pub fn seal_own(&mut self, name: &str, bytes: &[u8]) -> Result<(), VaultError> {
         check_name(name)?;

@@ -233,7 +233,7 @@ async fn texts_an_agent_chooses_are_bounded_and_cannot_break_lines() {
     log.close();
     check_good(dir.path());
     let text = std::fs::read_to_string(dir.path().join("receipts/00000001.log")).unwrap();
-    assert!(text.chars().all(|c| c == '\n' || !text::hidden(c)));
+    assert!(text.chars().all(|c| c == '\n' || !crate::text::hidden(c)));
     assert_eq!(text.lines().count(), entries(dir.path()).len());
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use enforcer_policy::Durability::Written;
 
 use super::super::chain::Chain;
-use super::super::entry::{self, Body, Encoded};
+use super::super::entry::{Body, Encoded};
 use super::super::verify::{Report, verify};
 use super::super::*;
 use super::stage::*;
@@ -212,5 +212,5 @@ fn heads_and_keys_have_one_spelling() {
         assert!(text.parse::<Head>().is_err(), "{text}");
         assert!(text.parse::<PublicKey>().is_err(), "{text}");
     }
-    assert!(entry::unhex::<1>(b"0A").is_none());
+    assert!(crate::text::unhex::<1>(b"0A").is_none());
 }

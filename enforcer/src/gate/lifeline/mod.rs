@@ -6,6 +6,7 @@
 //! withdrawal is either seen by the asking, or finds the lifeline. How a holder ends is its own matter.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -66,7 +67,11 @@ struct Line {
 #[derive(Debug)]
 enum Kind {
     Connection,
-    Request(Arc<Request>),
+    /// `websocket`: it is one, which not every rule allows.
+    Request {
+        request: Arc<Request>,
+        websocket: AtomicBool,
+    },
     Upstream,
 }
 
@@ -90,7 +95,12 @@ impl Lifelines {
 
     /// For a request that is about to be judged.
     pub fn request(self: &Arc<Self>, agent: &AgentName, request: &Arc<Request>) -> Lifeline {
-        self.line(agent, Kind::Request(request.clone()), Vec::new(), CancellationToken::new())
+        self.line(
+            agent,
+            Kind::Request { request: request.clone(), websocket: AtomicBool::new(false) },
+            Vec::new(),
+            CancellationToken::new(),
+        )
     }
 
     /// For connections to an upstream that carry these secrets.
@@ -129,9 +139,11 @@ impl Lifelines {
     pub fn cut_disallowed(&self, policies: &PolicySet) -> usize {
         self.cut(&Cause::PolicyChanged, |line| match &line.kind {
             Kind::Connection | Kind::Upstream => false,
-            Kind::Request(request) => !policies
-                .agent(line.agent.as_str())
-                .is_some_and(|policy| allows(policy, request, &line.secrets())),
+            Kind::Request { request, websocket } => {
+                !policies.agent(line.agent.as_str()).is_some_and(|policy| {
+                    allows(policy, request, websocket.load(Ordering::SeqCst), &line.secrets())
+                })
+            }
         })
     }
 
@@ -181,8 +193,11 @@ impl Lifelines {
 }
 
 /// Allowed, and by a rule that brings the secrets which the request carries.
-fn allows(policy: &AgentPolicy, request: &Request, secrets: &[String]) -> bool {
+fn allows(policy: &AgentPolicy, request: &Request, websocket: bool, secrets: &[String]) -> bool {
     let Decision::Allow { rule, .. } = policy.decide(request) else { return false };
+    if websocket && !rule.websocket {
+        return false;
+    }
     let credential = rule.credential.as_ref().and_then(|name| policy.credential(name.as_str()));
     secrets.iter().all(|secret| credential.is_some_and(|spec| spec.secret.as_str() == secret))
 }
@@ -197,6 +212,13 @@ impl Lifeline {
     /// From now on it depends on these secrets. To be said before they are fetched.
     pub fn uses(&self, secrets: Vec<String>) {
         *self.line.secrets() = secrets;
+    }
+
+    /// From now on it depends on a rule that allows WebSockets.
+    pub fn opens_websocket(&self) {
+        if let Kind::Request { websocket, .. } = &self.line.kind {
+            websocket.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Cancelled when it is cut (or, for a connection, when its session ends).

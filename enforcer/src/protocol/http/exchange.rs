@@ -17,20 +17,23 @@ use super::{headers, upgrade};
 use crate::credential::{self, BodyGuard, CredentialError};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal};
-use crate::proxy::Connection;
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent, UpstreamError};
+use crate::proxy::{Connection, REQUESTS};
 use crate::redact::{self, Needles};
 
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// How long a request waits for one of the agent's others to end.
+const CROWDED: Duration = Duration::from_secs(1);
+
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub async fn exchange(
     request: Request<Incoming>,
     connection: Arc<Connection>,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Response<Reply> {
     let start = Instant::now();
     let shared = &connection.shared;
@@ -38,6 +41,17 @@ pub async fn exchange(
     let manner = Manner::of(&parts);
     let arrived = Arrived::of(&connection);
 
+    let place = connection.slot.cap.requests.clone().acquire_owned();
+    match tokio::time::timeout(CROWDED, place).await {
+        Ok(place) => in_flight.place = place.ok(),
+        Err(_elapsed) => {
+            let asked = canonical::asked(&parts, arrived);
+            let reason = format!("{REQUESTS} requests of this agent are under way; wait for one to end");
+            let refusal = shared.gate.turn_away(&connection.caller, &asked, Code::RateLimited, reason).await;
+            manner.drain(body).await;
+            return manner.refuse(&refusal, in_flight, true);
+        }
+    }
     let asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {
@@ -68,14 +82,18 @@ pub async fn exchange(
         return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
     }
     let wanted = upgrade::wanted(&mut parts);
+    if wanted.is_some() && !permit.rule().websocket {
+        let why = format!("rule `{}` does not say `websocket: true`", permit.rule().name);
+        return told.refuse(record, in_flight, Code::NoRule, why);
+    }
     headers::clean_request(&mut parts.headers);
     parts.extensions.clear();
     match Uri::try_from(permit.request().target.as_str()) {
         Ok(uri) => parts.uri = uri,
         Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
     }
-    if permit.credential().is_some() {
-        headers::clean_for_credential(&mut parts.headers);
+    if wanted.is_some() {
+        record.lifeline().opens_websocket();
     }
     let brought = permit.credential().map(|credential| credential.name.clone());
 
@@ -94,7 +112,10 @@ pub async fn exchange(
         record.attached(format!("{credential}@{}", value.version));
     }
     record.lifeline().uses(authorized.injected.iter().map(|value| value.name.clone()).collect());
-    let needles = Arc::new(Needles::new(&authorized.injected));
+    if !authorized.guarded.is_empty() {
+        headers::clean_for_search(&mut authorized.parts.headers);
+    }
+    let needles = Arc::new(Needles::new(&authorized.guarded));
 
     let guard = BodyGuard::new(&policy, &shared.placeholders);
     let (outgoing, carriage) = match &wanted {
@@ -102,8 +123,8 @@ pub async fn exchange(
             wanted.write(&mut authorized.parts.headers);
             (Outgoing::none(guard), Carriage::Upgrade)
         }
-        None if manner.http2 => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Multiplexed),
-        None => (Outgoing::new(body, guard, limit, manner.grpc), Carriage::Single),
+        None if manner.http2 => (Outgoing::new(body, guard, limit), Carriage::Multiplexed),
+        None => (Outgoing::new(body, guard, limit), Carriage::Single),
     };
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
@@ -133,6 +154,10 @@ pub async fn exchange(
     }
 
     let (mut head, body) = response.into_parts();
+    if !headers::plainly_framed(&head.headers) {
+        let why = "the server used a transfer coding it was not offered".to_owned();
+        return told.refuse(record, in_flight, Code::UpstreamFailed, why);
+    }
     head.version = Version::HTTP_11;
     head.extensions.clear();
     headers::clean_response(&mut head.headers);

@@ -17,13 +17,15 @@ use super::watch::{Activity, Watched};
 use crate::gate::{Asked, Code};
 use crate::proxy::{Alpn, Connection, Stream};
 
-const MAX_HEADERS: usize = 100;
+/// hyper counts them in HTTP/1 only; `canonical` in both.
+pub(super) const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 100;
 /// Half of these halves the rate of large bodies.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// The same for HTTP/2, which counts 32 bytes more for each field (RFC 9113, 6.5.2).
+const MAX_HEADER_LIST: u32 = (MAX_HEAD + 32 * MAX_HEADERS) as u32;
 /// An HTTP/2 peer that does not answer a ping is gone.
 const PING: Duration = Duration::from_secs(30);
 /// Streams reset before they were served (rapid reset, CVE-2023-44487).

@@ -24,7 +24,7 @@ use super::headers;
 use super::watch::InFlight;
 use crate::proxy::Connection;
 use crate::redact::{self, Needles, Watch};
-use crate::tls::authority::base64;
+use crate::secret::encode::base64_padded;
 
 /// RFC 6455, 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -69,7 +69,7 @@ pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
 pub(crate) fn accept_of(key: &str) -> String {
     let digest =
         ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
-    base64(digest.as_ref())
+    String::from_utf8_lossy(&base64_padded(digest.as_ref())).into_owned()
 }
 
 impl Wanted {

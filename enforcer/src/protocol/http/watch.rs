@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::proxy::Stream;
 use crate::proxy::idle::Idle;
@@ -31,12 +32,16 @@ struct Counts {
 }
 
 /// One request in flight.
-pub struct InFlight(Arc<Counts>);
+pub struct InFlight {
+    counts: Arc<Counts>,
+    /// Its place among the agent's, once it has one.
+    pub place: Option<OwnedSemaphorePermit>,
+}
 
 impl Activity {
     pub fn begin(&self) -> InFlight {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.0.clone())
+        InFlight { counts: self.0.clone(), place: None }
     }
 
     /// How many began, and whether one is in flight.
@@ -48,7 +53,7 @@ impl Activity {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.counts.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,9 @@ pub(super) async fn answer(
             .body(full(""))
             .unwrap());
     }
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.unwrap_or_default();
+    let trailers = format!("{:?}", body.trailers());
+    let body = body.to_bytes();
     note(&seen, connection, line, headers.clone(), body.clone());
     Ok(match last.as_str() {
         // The credential, everywhere a server may put it.
@@ -60,6 +62,15 @@ pub(super) async fn answer(
             response.headers_mut().insert("connection", "keep-alive".parse().unwrap());
             response
         }
+        // What somebody sent before, for whoever asks.
+        "stored" => {
+            let earlier = seen.lock().unwrap().first().map(|seen| format!("{:?}", seen.headers));
+            Response::builder()
+                .header("x-range", headers.get("range").cloned().unwrap_or("none".parse().unwrap()))
+                .body(full(&earlier.unwrap_or_default()))
+                .unwrap()
+        }
+        "trailers" => Response::new(full(&trailers)),
         "events" => stream(vec![("data: 1\n\n", 0), ("data: 2\n\n", 300), ("data: 3\n\n", 300)], End::Whole),
         "endless" => stream(vec![("first", 0)], End::Never),
         "cut" => stream(vec![("half", 0)], End::Broken),

@@ -74,7 +74,7 @@ async fn disabling_an_agent_cuts_all_it_has_and_refuses_what_comes_and_leaves_ot
     let mut other = world.h1("two", "api.test").await;
     let first = h1.send_request(world.request("GET", "/token/endless", "")).await.unwrap();
     let second = h2.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
-    let socket = websocket(&world, "/open/websocket").await;
+    let socket = websocket(&world, "/socket/websocket").await;
     let silent = world.dial("one", world.https).await;
     let events = other.send_request(world.request("GET", "/open/events", "")).await.unwrap();
 
@@ -123,9 +123,11 @@ async fn a_reload_cuts_what_it_no_longer_allows_and_nothing_else() {
     let cut = agent.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
     let kept = again.send_request(world.request2("GET", "/token/events", "")).await.unwrap();
     let slow = third.send_request(world.request("GET", "/open/events", "")).await.unwrap();
-    let socket = websocket(&world, "/open/websocket").await;
+    let socket = websocket(&world, "/socket/websocket").await;
     let texts = [
-        policy("one", world.https, world.http).replace("/open/", "/shut/"),
+        policy("one", world.https, world.http)
+            .replace("/open/", "/shut/")
+            .replace("/socket/**\", websocket: true", "/socket/**\""),
         policy("two", world.https, world.http),
     ];
     world.policies.send_replace(compile(&texts));
@@ -168,7 +170,7 @@ async fn changing_a_secret_cuts_what_used_it_and_closes_its_connections() {
     assert_eq!(world.seen()[1].connection, before, "it is reused");
     let cut = h2.send_request(world.request2("GET", "/token/endless", "")).await.unwrap();
     let kept = other.send_request(world.request("GET", "/key/events", "")).await.unwrap();
-    let socket = websocket(&world, "/token/websocket").await;
+    let socket = websocket(&world, "/token/socket/websocket").await;
 
     let hosts =
         vec![Binding::parse(&format!("https://api.test:{}", world.https), Dangers::default()).unwrap()];

@@ -45,6 +45,30 @@ async fn a_credential_goes_out_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_one_request_left_at_a_server_no_other_request_brings_back() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    assert_eq!(agent.send_request(world.request("GET", "/token/x", "")).await.unwrap().status(), 200);
+    assert_eq!(world.seen()[0].header("authorization"), Some(format!("Bearer {SECRET}").as_str()));
+    // By a rule without a credential, by one with another credential, by the rule itself.
+    for path in ["/open/stored", "/key/stored", "/token/stored"] {
+        let mut request = world.request("GET", path, "");
+        request.headers_mut().insert("range", "bytes=0-1".parse().unwrap());
+        let response = agent.send_request(request).await.unwrap();
+        assert_eq!(response.headers()["x-range"], "none", "{path}: two halves would pass unseen");
+        let body = text(response).await;
+        assert!(body.contains("Bearer ***") && !body.contains(SECRET), "{path}: {body}");
+    }
+    // A host that no secret may be sent to is left alone.
+    let mut agent = world.h1("one", "other.test").await;
+    let mut request = world.request("GET", "/x/stored", "");
+    request.headers_mut().insert("host", format!("other.test:{}", world.https).parse().unwrap());
+    request.headers_mut().insert("range", "bytes=0-1".parse().unwrap());
+    let response = agent.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["x-range"], "bytes=0-1");
+}
+
+#[tokio::test]
 async fn http2_carries_requests_one_by_one_judged_each() {
     let world = World::new().await;
     let agent = world.h2("one", "api.test").await;

@@ -114,7 +114,7 @@ async fn head_and_empty_answers_are_done_at_once() {
 async fn a_websocket_is_relayed_after_a_checked_handshake() {
     let world = World::new().await;
     let mut agent = world.h1("one", "api.test").await;
-    let request = Request::get("/open/websocket")
+    let request = Request::get("/socket/websocket")
         .header("host", world.authority())
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
@@ -143,7 +143,7 @@ async fn a_websocket_is_relayed_after_a_checked_handshake() {
 async fn a_websocket_that_sends_the_credential_back_is_cut() {
     let world = World::new().await;
     let mut agent = world.h1("one", "api.test").await;
-    let request = Request::get("/token/websocket")
+    let request = Request::get("/token/socket/websocket")
         .header("host", world.authority())
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
@@ -165,4 +165,109 @@ async fn a_websocket_that_sends_the_credential_back_is_cut() {
     assert!(rest.is_empty(), "{rest:?}");
     let outcome = world.receipts(1).await[0].outcome.clone().unwrap();
     assert!(outcome.error.unwrap().contains("sent back the credential"));
+}
+
+#[tokio::test]
+async fn a_relay_counts_as_a_connection_until_it_ends() {
+    let world = World::new().await;
+    assert_eq!(world.slots("one"), 0, "a listener without a connection holds no slot");
+    let mut agent = world.h1("one", "api.test").await;
+    let request = Request::get("/socket/websocket")
+        .header("host", world.authority())
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = agent.send_request(request).await.unwrap();
+    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    io.write_all(b"hello").await.unwrap();
+    io.read_exact(&mut [0; 5]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.slots("one"), 1);
+    drop(io);
+    world.receipts(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(world.slots("one"), 0);
+}
+
+#[tokio::test]
+async fn only_a_rule_that_says_so_opens_a_websocket() {
+    let world = World::new().await;
+    for (path, status) in [("/open/websocket", 403), ("/token/websocket", 403), ("/socket/websocket", 101)] {
+        let mut agent = world.h1("one", "api.test").await;
+        let request = Request::get(path)
+            .header("host", world.authority())
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        assert_eq!(agent.send_request(request).await.unwrap().status(), status, "{path}");
+    }
+    assert_eq!(world.seen().len(), 1);
+    assert!(
+        world.receipts(3).await[0].outcome.as_ref().unwrap().error.as_ref().unwrap().contains("websocket")
+    );
+}
+
+#[tokio::test]
+async fn what_a_new_policy_forbids_stops_while_it_runs() {
+    let world = World::new().await;
+    let mut answers = Vec::new();
+    for version in [1, 2] {
+        let response = if version == 1 {
+            world.h1("one", "api.test").await.send_request(world.request("GET", "/open/endless", "")).await
+        } else {
+            world.h2("one", "api.test").await.send_request(world.request2("GET", "/open/endless", "")).await
+        };
+        answers.push(response.unwrap().into_body());
+    }
+    // An upload that goes on.
+    let mut upload = world.tls("one", "api.test", &["http/1.1"]).await.unwrap();
+    let head =
+        format!("POST /open/x HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n", world.authority());
+    upload.write_all(format!("{head}5\r\nhello\r\n").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+
+    // One that still allows them cuts nothing.
+    let mut same = super::world::policy("one", world.https, world.http);
+    same.push_str("limits: { rate: 1000/hour }\n");
+    world.policies.send(super::world::compile(&[same.clone()])).unwrap();
+    upload.write_all(b"5\r\nhello\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(world.receipts_so_far().await.iter().all(|receipt| receipt.outcome.is_none()));
+
+    world.policies.send(super::world::compile(&[same.replace("/open/**", "/closed/**")])).unwrap();
+    for body in answers {
+        let ended = tokio::time::timeout(Duration::from_secs(5), body.collect());
+        assert!(ended.await.expect("the answer ends").is_err());
+    }
+    let mut answer = vec![0; 12];
+    upload.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 403");
+    for receipt in world.receipts(3).await {
+        let outcome = receipt.outcome.unwrap();
+        assert_eq!(outcome.end, "cut");
+        assert!(outcome.error.unwrap().contains("no longer allows"));
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_go_nowhere() {
+    let world = World::new().await;
+    let io = hyper_util::rt::TokioIo::new(world.tls("one", "api.test", &["h2"]).await.unwrap());
+    let (mut agent, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let trailers = http::HeaderMap::from_iter([("x-api-key".parse().unwrap(), "mine".parse().unwrap())]);
+    let body = Full::new(Bytes::from_static(b"body")).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let request = world.request2("POST", "/token/trailers", "").map(|_| body);
+    let (mut head, body) = request.into_parts();
+    head.headers.insert("content-type", "application/grpc".parse().unwrap());
+    let response = agent.send_request(Request::from_parts(head, body)).await.unwrap();
+    assert_eq!(text(response).await, "None");
+    assert_eq!(&world.seen()[0].body[..], b"body");
 }

@@ -33,7 +33,7 @@ use crate::dns::Resolver;
 use crate::gate::Gate;
 use crate::gate::lifeline::Lifelines;
 use crate::protocol::PROTOCOLS;
-use crate::proxy::{BoxError, Caps, Origins, Session, Shared, Upstreams, serve_session};
+use crate::proxy::{BoxError, CONNECTIONS, Caps, Origins, Session, Shared, Upstreams, serve_session};
 use crate::secret::Secrets;
 use crate::switches::Switches;
 use crate::tls::{Authority, ClientTls, Servers, provider};
@@ -63,6 +63,7 @@ pub(super) struct World {
     pub(super) http: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
     origins: Arc<Table>,
+    pub(super) shared: Arc<Shared>,
     listeners: HashMap<&'static str, SocketAddr>,
     root: RootCertStore,
     pub(super) policies: watch::Sender<Arc<PolicySet>>,
@@ -180,6 +181,7 @@ impl World {
             http,
             seen,
             origins,
+            shared,
             listeners,
             root,
             policies,
@@ -225,6 +227,11 @@ impl World {
         receipts
     }
 
+    /// All receipts as they are now, with and without an outcome.
+    pub(super) async fn receipts_so_far(&self) -> Vec<Receipt> {
+        self.audit.query(Query::default()).await.unwrap()
+    }
+
     /// A connection as the agent's kernel would redirect it.
     pub(super) async fn dial(&self, agent: &str, port: u16) -> TcpStream {
         self.dial_to(agent, SocketAddr::new([203, 0, 113, 9].into(), port)).await
@@ -237,6 +244,11 @@ impl World {
         let stream = socket.connect(self.listeners[agent]).await.unwrap();
         stream.set_nodelay(true).unwrap();
         stream
+    }
+
+    /// Connections that count against the agent's cap.
+    pub(super) fn slots(&self, agent: &str) -> usize {
+        CONNECTIONS - self.shared.caps.of(&Name::parse(agent).unwrap()).connections.available_permits()
     }
 
     pub(super) async fn undeclared(&self, agent: &str) -> TcpStream {

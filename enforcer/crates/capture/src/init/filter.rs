@@ -1,14 +1,10 @@
 //! The system calls an agent may not make: socket families beyond the governed ones, ways round this filter,
 //! and helpers of the kernel that act outside of every cgroup.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use crate::Error;
+use crate::seccomp::{self, Rules};
 
 /// The only families a socket may have: the programs in the kernel govern these, nothing governs the others.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
@@ -41,8 +37,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 
 /// `foreign_processes`: others outside run under the same user, so tracing is refused as well.
 pub(super) fn build(foreign_processes: bool) -> Result<Vec<BpfProgram>, Error> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, vec![])).collect();
+    let mut rules: Rules = REFUSED.iter().map(|call| (*call, vec![])).collect();
     if foreign_processes {
         rules.insert(libc::SYS_ptrace, vec![]);
     }
@@ -55,47 +50,12 @@ pub(super) fn build(foreign_processes: bool) -> Result<Vec<BpfProgram>, Error> {
             .map_err(failed)?;
         rules.insert(call, vec![none_of_them]);
     }
-    let refuse = compile(rules, libc::EPERM, arch)?;
-    // Its arguments lie in memory, where a filter cannot look. ENOSYS makes the C library use clone.
-    let no_clone3 = compile(BTreeMap::from([(libc::SYS_clone3, vec![])]), libc::ENOSYS, arch)?;
-    Ok(vec![without_x32(refuse), no_clone3])
-}
-
-fn compile(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    error: i32,
-    arch: TargetArch,
-) -> Result<BpfProgram, Error> {
-    // A call of another architecture's table kills the process: seccompiler's first instructions.
-    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error as u32), arch)
-        .and_then(BpfProgram::try_from)
-        .map_err(failed)
-}
-
-/// x32 calls have the same architecture number as x86-64 and other call numbers: refused before all else.
-#[cfg(target_arch = "x86_64")]
-fn without_x32(program: BpfProgram) -> BpfProgram {
-    use seccompiler::sock_filter;
-    const X32_BIT: u32 = 0x4000_0000;
-    /// Offset of `nr` in `struct seccomp_data`.
-    const NR: u32 = 0;
-    let mut guarded = vec![
-        sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: NR },
-        sock_filter { code: (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16, jt: 0, jf: 1, k: X32_BIT },
-        sock_filter {
-            code: (libc::BPF_RET | libc::BPF_K) as u16,
-            jt: 0,
-            jf: 0,
-            k: libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-        },
-    ];
-    guarded.extend(program);
-    guarded
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn without_x32(program: BpfProgram) -> BpfProgram {
-    program
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let refuse = seccomp::compile(rules, refuse, SeccompAction::Allow).map_err(failed)?;
+    // They would pass by the numbers above.
+    #[cfg(target_arch = "x86_64")]
+    let refuse = seccomp::without_calls_from(seccomp::X32, refuse);
+    Ok(vec![refuse, seccomp::no_clone3().map_err(failed)?])
 }
 
 /// From here on, for good. `no_new_privs` must be set.

@@ -19,7 +19,7 @@ use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
 use crate::launch::Text;
-use crate::sys::process as sys;
+use crate::sys;
 use crate::trust::Bind;
 
 mod filter;

@@ -19,7 +19,7 @@ use crate::Error;
 use crate::cgroup::mounts;
 use crate::error::Doing;
 use crate::session::Paths;
-use crate::sys::process as sys;
+use crate::sys;
 
 /// Daemons outside of all cgroups act on what is put here or on who speaks to them here.
 const DEPUTIES: [&str; 10] = [

@@ -20,13 +20,14 @@ use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
 use crate::Error;
+use crate::backstop::Backstop;
 use crate::cgroup;
 use crate::error::Doing;
 use crate::kernel::{Kernel, KernelError, Layout};
 use crate::message::{ToKeeper, ToWorker};
 use crate::records::Records;
 use crate::session::Paths;
-use crate::sys::process as sys;
+use crate::sys;
 
 mod launcher;
 mod places;
@@ -132,6 +133,12 @@ pub fn run_with(
     let paths = Paths { run_dir: settings.run_dir.clone() };
     let lock = places::prepare(&settings, &paths, &managed_root)?;
     let programs = start(&Layout { managed_root: managed_root.clone(), pins: settings.pins.clone() })?;
+    let backstop = Backstop::find();
+    if matches!(backstop, Backstop::Absent) {
+        warn!(
+            "sessions have no nftables backstop: nft is not installed; `apt-get install nftables`, then restart"
+        );
+    }
     drop(places::open_vault_key(&settings)?);
     let control = places::listen(&settings, "control.sock")?;
     let launches = places::listen(&settings, "launch.sock")?;
@@ -143,6 +150,7 @@ pub fn run_with(
         paths,
         managed_root,
         programs,
+        backstop,
         control,
         worker: Worker::default(),
         sessions: Mutex::default(),
@@ -179,6 +187,7 @@ struct Keeper {
     paths: Paths,
     managed_root: PathBuf,
     programs: Box<dyn Programs>,
+    backstop: Backstop,
     control: UnixListener,
     worker: Worker,
     sessions: Mutex<HashMap<String, Arc<Running>>>,

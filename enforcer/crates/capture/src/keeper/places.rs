@@ -14,7 +14,7 @@ use crate::Error;
 use crate::error::Doing;
 use crate::netns;
 use crate::session::{self, Paths};
-use crate::sys::process as sys;
+use crate::sys;
 
 /// Makes everything; the lock holds the run directory for this keeper alone.
 pub(super) fn prepare(settings: &Settings, paths: &Paths, managed_root: &Path) -> Result<File, Error> {

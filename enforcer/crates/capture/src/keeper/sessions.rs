@@ -245,6 +245,8 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record) -> Result<bool, Error> {
     if netns.cookie != record.session.netns_cookie {
         return Err(Error::refused("the pinned network namespace is another one", "stop the agent"));
     }
+    // Again: an earlier keeper may have been without it, and of two versions this one's counts.
+    keeper.backstop.load(&netns)?;
     let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
     let running = Running::new(record.clone(), listeners);
     // Watched even when the worker refuses it: it must end some day.

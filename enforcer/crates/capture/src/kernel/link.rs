@@ -11,7 +11,7 @@ pub(crate) struct Hook {
     /// Name of the program, and of its link's pin after [`Hook::pin`].
     pub(crate) name: &'static str,
     /// `enum bpf_attach_type`.
-    attach_type: u32,
+    pub(crate) attach_type: u32,
     /// The first kernel that has it.
     pub(crate) since: &'static str,
 }
@@ -35,7 +35,24 @@ pub(crate) const HOOKS: &[Hook] = &[
     Hook { name: "getpeername6", attach_type: 30, since: "5.8" },
 ];
 
+/// Connecting and sending to named unix sockets: refused altogether, since a name does not tell whose socket it is (symbolic
+/// links, bind mounts). Socket pairs have no name and work. Not part of the object: see [`bpf::load_refusal`].
+pub(crate) const UNIX_HOOKS: &[Hook] = &[
+    Hook { name: "connect_unix", attach_type: 49, since: "6.7" },
+    Hook { name: "sendmsg_unix", attach_type: 50, since: "6.7" },
+];
+
 impl Hook {
+    /// The program for one of [`UNIX_HOOKS`]; `None`: this kernel has no such hook.
+    pub(crate) fn refusal(&self) -> io::Result<Option<OwnedFd>> {
+        match bpf::load_refusal(self.attach_type) {
+            Ok(program) => Ok(Some(program)),
+            // What the kernel says to an attach type that it does not know.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn pin(&self, pins: &Path) -> std::path::PathBuf {
         pins.join(format!("link_{}", self.name))
     }

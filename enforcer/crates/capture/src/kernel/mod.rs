@@ -3,22 +3,24 @@
 //! Links and maps are pinned: when the keeper dies they go on denying and redirecting, and the next one takes them over. Only
 //! [`Kernel::unmanage`] takes them away. Making the managed root and what is in it belongs to others.
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use enforcer_common::{AgentEntry, flags, map};
 
 use self::filesystems::ManagedRoot;
-use self::link::{Attached, HOOKS, Held, Link};
+use self::link::{Attached, HOOKS, Held, Hook, Link, UNIX_HOOKS};
 use self::object::{MAPS, OBJECT};
 use crate::sys::bpf::{self, HashMap};
 
 mod error;
 mod filesystems;
+mod inspect;
 mod link;
 mod object;
 
 pub use error::KernelError;
+pub use inspect::{Inspection, inspect, try_programs};
 
 /// Where this instance keeps its kernel state. Two instances with different layouts do not meet.
 #[derive(Clone, Debug)]
@@ -133,10 +135,10 @@ impl Kernel {
     }
 
     /// `enforcer unmanage`: the only way the pins go away. Whatever runs under the managed root is without these programs then:
-    /// end it first.
-    pub fn unmanage(layout: &Layout) -> Result<(), KernelError> {
+    /// end it first. `false`: there was nothing to let go of.
+    pub fn unmanage(layout: &Layout) -> Result<bool, KernelError> {
         let pins = &layout.pins;
-        for hook in HOOKS {
+        for hook in HOOKS.iter().chain(UNIX_HOOKS) {
             Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
         }
         for map in MAPS {
@@ -159,10 +161,10 @@ impl Kernel {
             error: Box::new(error),
         })?;
 
-        let mut links = Vec::with_capacity(programs.len());
+        let mut links = Vec::with_capacity(programs.len() + UNIX_HOOKS.len());
         let mut adopted = 0;
-        for (hook, program) in &programs {
-            let attached = Link::adopt_or_attach(*hook, program.as_fd(), root.dir.as_fd(), root.id, pins)
+        let mut attach = |hook: &Hook, program: BorrowedFd<'_>| {
+            let attached = Link::adopt_or_attach(*hook, program, root.dir.as_fd(), root.id, pins)
                 .map_err(|error| KernelError::Attach { hook: hook.name, error })?;
             match attached {
                 Attached::Anew(link) => links.push(link),
@@ -173,6 +175,21 @@ impl Kernel {
                 Attached::Foreign(info) => {
                     return Err(KernelError::Foreign { pin: hook.pin(pins), cgroup_id: info.cgroup_id });
                 }
+            }
+            Ok(())
+        };
+        for (hook, program) in &programs {
+            attach(hook, program.as_fd())?;
+        }
+        for hook in UNIX_HOOKS {
+            let program = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
+            match program {
+                Some(program) => attach(hook, program.as_fd())?,
+                None => tracing::warn!(
+                    hook = hook.name,
+                    since = hook.since,
+                    "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path"
+                ),
             }
         }
         tracing::info!(links = links.len(), adopted, root = %layout.managed_root.display(), "programs attached");
@@ -220,9 +237,19 @@ fn open_map(name: &'static str, pins: &Path) -> Result<OwnedFd, KernelError> {
     }
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+/// Was there something to remove?
+fn absent_is_fine(result: io::Result<()>) -> io::Result<bool> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -99,6 +99,11 @@ pub(crate) fn load(object: &[u8], pins: &Path, agent_level: u32) -> Result<Ebpf,
     loader.load(object)
 }
 
+/// Loads the object with maps of its own, which end with it.
+pub(crate) fn load_unpinned(object: &[u8]) -> Result<Ebpf, aya::EbpfError> {
+    EbpfLoader::new().override_global(AGENT_LEVEL_GLOBAL, &1u32, true).load(object)
+}
+
 /// Hands each program to the verifier. All of them, before any is attached.
 pub(crate) fn verify_programs(ebpf: &mut Ebpf) -> Result<Vec<(Hook, ProgramFd)>, (Hook, ProgramError)> {
     HOOKS

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
 use crate::launch::{CallerTrust, Exit, FromKeeper, Launch, PROTOCOL, Text, ToKeeper};
-use crate::sys::process as sys;
+use crate::sys;
 
 mod terminal;
 

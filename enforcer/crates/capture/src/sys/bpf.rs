@@ -11,6 +11,7 @@ use std::path::Path;
 use aya::Pod;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h).
+const PROG_LOAD: u32 = 5;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
@@ -18,6 +19,7 @@ const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
+const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const LINK_DETACH: u32 = 34;
@@ -36,6 +38,28 @@ pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: path is a C string that outlives the call; the result is a descriptor of ours.
     unsafe { call(OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// Loads a program for a hook on socket addresses that refuses whatever comes: `return 0`, which the hook turns into EPERM.
+/// For the hooks that the library does not know by name.
+pub(crate) fn load_refusal(attach_type: u32) -> io::Result<OwnedFd> {
+    /// `enum bpf_prog_type`.
+    const CGROUP_SOCK_ADDR: u32 = 18;
+    // struct bpf_insn: opcode, registers, offset, immediate. BPF_ALU64 | BPF_MOV | BPF_K; BPF_JMP | BPF_EXIT.
+    const CODE: [u64; 2] = [0xb7_u64.to_le(), 0x95_u64.to_le()];
+    let license = c"Apache-2.0";
+    let attr = ProgLoadAttr {
+        kind: CGROUP_SOCK_ADDR,
+        instructions: CODE.len() as u32,
+        code: CODE.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log: [0; 6],
+        name: *b"refuse_unix\0\0\0\0\0",
+        interface: 0,
+        attach_type,
+    };
+    // SAFETY: code and license outlive the call; the result is a descriptor of ours.
+    unsafe { call(PROG_LOAD, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
 /// Attaches a program to a cgroup. The link holds until it is detached, or nothing refers to it any more.
@@ -68,7 +92,7 @@ pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) struct LinkInfo {
     kind: u32,
     pub(crate) id: u32,
-    program_id: u32,
+    pub(crate) program_id: u32,
     reserved: u32,
     /// 0 when the cgroup is gone.
     pub(crate) cgroup_id: u64,
@@ -88,6 +112,25 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a cgroup link"));
     }
     Ok(info)
+}
+
+/// Ids of the programs that run at a hook of a cgroup, those of the cgroups above it included. At most as many
+/// as the kernel lets one cgroup have (64) a few times over; the rest is left out.
+pub(crate) fn programs_at(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    const EFFECTIVE: u32 = 1;
+    let mut ids = [0u32; 256];
+    let mut attr = ProgQueryAttr {
+        target: raw(cgroup),
+        attach_type,
+        query_flags: EFFECTIVE,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        reserved: 0,
+    };
+    // SAFETY: the descriptor is open (borrowed); the kernel writes at most count ids, and how many to attr.
+    unsafe { call_mut(PROG_QUERY, &mut attr) }?;
+    Ok(ids.get(..attr.count as usize).unwrap_or(&ids).to_vec())
 }
 
 /// The head of `struct bpf_map_info`.
@@ -177,6 +220,20 @@ impl<K: Pod, V: Pod> HashMap<K, V> {
 }
 
 /// The members of `union bpf_attr` used here; the kernel takes what is beyond the given size as zero.
+/// The head of `union bpf_attr` for BPF_PROG_LOAD.
+#[repr(C)]
+struct ProgLoadAttr {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    /// log_level, log_size, log_buf, kern_version, prog_flags
+    log: [u32; 6],
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
+}
+
 #[repr(C)]
 struct MapAttr {
     map: u32,
@@ -221,6 +278,18 @@ struct InfoAttr {
     info: u64,
 }
 
+/// The member of `union bpf_attr` for `BPF_PROG_QUERY`; the kernel writes `attach_flags` and `count`.
+#[repr(C)]
+struct ProgQueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
+}
+
 /// # Safety
 /// `T` is `repr(C)`, made of integers only, and the head of the kernel's info struct for this kind of object.
 unsafe fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
@@ -237,6 +306,16 @@ unsafe fn info<T: Default>(object: BorrowedFd<'_>) -> io::Result<T> {
 unsafe fn call<T>(command: u32, attr: &T) -> io::Result<RawFd> {
     // SAFETY: attr is readable for its size; the rest is the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
+}
+
+/// For a command that answers in `attr`.
+///
+/// # Safety
+/// As [`call`]; what the kernel writes to `T` are integers.
+unsafe fn call_mut<T>(command: u32, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: attr is writable for its size; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as RawFd) }
 }
 

@@ -1,5 +1,23 @@
 //! Every `unsafe` line of the crate, wrapped so that callers need none.
 
 pub(crate) mod bpf;
-pub(crate) mod process;
+mod child;
+mod pidfd;
+mod process;
 pub(crate) mod saved_syn;
+mod signals;
+mod socket;
+mod users;
+
+use std::io;
+
+pub(crate) use child::*;
+pub(crate) use pidfd::*;
+pub(crate) use process::*;
+pub(crate) use signals::*;
+pub(crate) use socket::*;
+pub(crate) use users::*;
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

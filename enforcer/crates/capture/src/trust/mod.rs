@@ -81,6 +81,19 @@ pub(crate) struct Trust {
     java_store_bound: bool,
 }
 
+/// Which of the stores that we know are on the host at `host`.
+pub(crate) fn stores_of(host: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = HOST_BUNDLES
+        .iter()
+        .chain(&HOST_STORES)
+        .map(|store| host.join(store))
+        .filter(|p| p.exists())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// Builds the directory `dir` from the stores of the host at `host` (`/`, but for tests).
 pub(crate) fn build(
     dir: &Path,

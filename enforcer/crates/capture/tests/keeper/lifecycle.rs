@@ -311,3 +311,26 @@ fn two_agents_have_two_ids_and_two_networks() {
     talker.ends();
     world.await_clean();
 }
+
+#[test]
+fn a_session_has_the_backstop_and_a_restarted_keeper_loads_it_again() {
+    let mut world = World::started();
+    let agent = Talker::start(&world);
+    let pin = crate::world::names(&world.run_dir.join("netns"))
+        .pop()
+        .map(|name| world.run_dir.join("netns").join(name))
+        .unwrap();
+    let nft = |words: &[&str]| {
+        let mut inside = std::process::Command::new("nsenter");
+        let output = inside.arg(format!("--net={}", pin.display())).arg("nft").args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(nft(&["list", "ruleset"]).matches("policy drop").count(), 3);
+    nft(&["flush", "ruleset"]);
+    world.stop();
+    world.start();
+    assert_eq!(nft(&["list", "ruleset"]).matches("policy drop").count(), 3);
+    agent.ends();
+    world.await_clean();
+}

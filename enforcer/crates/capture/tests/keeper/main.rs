@@ -7,4 +7,5 @@ mod confinement;
 mod lifecycle;
 mod streams;
 mod trust;
+mod worker_confinement;
 mod world;

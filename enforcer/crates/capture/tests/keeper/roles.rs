@@ -1,6 +1,8 @@
 //! The processes of the privileged tests: a keeper without kernel programs, a worker that only answers, the
-//! real agent-init and the real stand-in.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test support")]
+//! real agent-init, the real stand-in, and what a worker that was taken over would try.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "test support")]
+
+mod attempts;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -21,6 +23,9 @@ fn main() -> ExitCode {
         Some("agent-init") => enforcer_capture::init::main(),
         Some("worker") => worker(),
         Some("keeper") => keeper(&PathBuf::from(arguments.next().unwrap())),
+        Some("attempts") => {
+            attempts::main(&arguments.map(|argument| argument.into_string().unwrap()).collect::<Vec<_>>())
+        }
         Some("run") => run(arguments.map(|argument| argument.into_string().unwrap()).collect()),
         _ => ExitCode::from(2),
     }
@@ -129,7 +134,7 @@ fn worker() -> ExitCode {
     while let Some(received) = channel.receive::<ToWorker>().unwrap() {
         let mut descriptors = received.descriptors;
         match received.message {
-            ToWorker::Start { config } => {
+            ToWorker::Start { config, backstop: _ } => {
                 if config.starts_with("broken") {
                     eprintln!("worker: the configuration is broken");
                     return ExitCode::from(3);

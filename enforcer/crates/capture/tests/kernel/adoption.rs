@@ -1,7 +1,7 @@
 //! The boundary outlives the keeper; a new one takes it over, and notices when it is not what it was.
 use std::os::fd::AsFd;
 
-use enforcer_capture::kernel::{Kernel, KernelError, Layout};
+use enforcer_capture::kernel::{Kernel, KernelError, Layout, inspect, try_programs};
 use enforcer_capture::records::Records;
 
 use crate::stage::Stage;
@@ -174,4 +174,30 @@ fn a_start_that_cannot_stand_says_why() {
     assert!(!std::path::Path::new("/tmp/enforcer-pins").exists());
     let error = crate::stage::unprivileged(|| problem(layout.clone()));
     assert!(matches!(error, KernelError::NotRoot), "{error:?}");
+}
+
+#[test]
+fn an_inspection_tells_whole_pins_from_broken_ones_and_ours_from_others() {
+    let stage = Stage::new();
+    let layout = stage.layout();
+    assert_eq!(try_programs().unwrap(), inspect(&layout).unwrap().hooks);
+    let whole = inspect(&layout).unwrap();
+    assert_eq!((whole.attached, whole.others.len()), (whole.hooks, 0), "{whole:?}");
+    assert!(whole.unpinned.is_empty() && whole.elsewhere.is_empty() && whole.missing_maps.is_empty());
+
+    // Another instance's programs on the same managed root.
+    let other = Layout { pins: layout.pins.with_file_name("other"), ..layout.clone() };
+    let others = Kernel::start(&other).unwrap();
+    let found = inspect(&layout).unwrap();
+    assert_eq!((found.attached, found.others.len()), (found.hooks, found.hooks), "{found:?}");
+    assert!(found.others.iter().all(|(_, count)| *count == 1), "{found:?}");
+    drop(others);
+    Kernel::unmanage(&other).unwrap();
+
+    std::fs::remove_file(layout.pins.join("link_connect4")).unwrap();
+    std::fs::remove_file(layout.pins.join("map_AGENTS")).unwrap();
+    let broken = inspect(&layout).unwrap();
+    assert_eq!(broken.unpinned, ["connect4"]);
+    assert_eq!(broken.missing_maps, ["AGENTS"]);
+    assert_eq!(broken.attached, broken.hooks - 1);
 }

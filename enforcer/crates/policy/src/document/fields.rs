@@ -41,6 +41,7 @@ pub(super) const RULE: Shape = Shape {
         "credential",
         "rate",
         "max_body",
+        "websocket",
         "message",
     ],
     later: &[
@@ -67,7 +68,7 @@ pub(super) const RULE: Shape = Shape {
 };
 
 /// Fields that say how a request is let through; a deny rule lets none through.
-pub(super) const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body"];
+pub(super) const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket"];
 
 pub(super) const PROTOCOLS_LATER: &[&str] =
     &["websocket", "grpc", "tcp", "udp", "postgres", "mysql", "redis", "smtp", "ssh"];

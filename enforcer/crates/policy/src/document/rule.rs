@@ -45,6 +45,7 @@ pub(crate) struct RuleText {
     pub(crate) credential: Option<At<String>>,
     pub(crate) rates: Vec<Rate>,
     pub(crate) max_body: Option<u64>,
+    pub(crate) websocket: bool,
     pub(crate) message: Option<String>,
 }
 
@@ -101,6 +102,7 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
         credential: fields.get("credential").and_then(|entry| r.text(entry)),
         rates: fields.get("rate").map(|entry| values::rates(r, entry)).unwrap_or_default(),
         max_body: fields.get("max_body").and_then(|entry| values::size(r, entry)),
+        websocket: read_websocket(r, fields),
         message: fields.get("message").and_then(|entry| r.prose(entry)),
         name: name?,
     };
@@ -175,6 +177,12 @@ fn read_protocol(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Opti
     let Some(entry) = fields.get("protocol") else { return absent };
     let words = [("https", Scheme::Https), ("http", Scheme::Http)];
     r.choice(entry, &words, fields::PROTOCOLS_LATER).or(absent)
+}
+
+/// Frames are not judged, so a rule has to say that it opens such a connection.
+fn read_websocket(r: &mut Reader<'_>, fields: Fields<'_>) -> bool {
+    let Some(entry) = fields.get("websocket") else { return false };
+    r.choice(entry, &[("true", true), ("false", false)], &[]).unwrap_or(false)
 }
 
 fn read_port(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<u16> {

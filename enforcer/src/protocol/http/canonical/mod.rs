@@ -7,6 +7,7 @@ use enforcer_policy::{Host, Method, Request, RequestError, Scheme, Target};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version, header};
 
+use super::serve::MAX_HEADERS;
 use crate::gate::{Asked, Code};
 use crate::proxy::Connection;
 
@@ -55,6 +56,10 @@ impl From<RequestError> for Unclear {
 
 /// The request, canonical, or why there is none.
 pub fn read(parts: &Parts, arrived: Arrived<'_>) -> Result<Request, Unclear> {
+    if parts.headers.len() > MAX_HEADERS {
+        let reason = format!("there are more than {MAX_HEADERS} header fields");
+        return Err(Unclear { code: Code::HeadersTooLarge, reason });
+    }
     let method = Method::parse(parts.method.as_str())?;
     let scheme = arrived.scheme();
     let (host, port) = authority(parts, scheme)?;

@@ -68,13 +68,19 @@ pub fn clean_request(headers: &mut HeaderMap) {
     join_cookies(headers);
 }
 
-/// For a request that gets a credential: the answer must be whole and in a coding we can search.
-pub fn clean_for_credential(headers: &mut HeaderMap) {
+/// Where a value could come back: the answer must be whole and in a coding we can search.
+pub fn clean_for_search(headers: &mut HeaderMap) {
     headers.remove(RANGE);
     headers.remove(IF_RANGE);
     let asked = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let codings = common_codings(asked);
     headers.insert(ACCEPT_ENCODING, codings);
+}
+
+/// Is `chunked` the only transfer coding of an answer, if it has one? Under another one a body would
+/// pass us coded, whatever `Content-Encoding` says.
+pub fn plainly_framed(headers: &HeaderMap) -> bool {
+    headers.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Cleans the head of an answer.

@@ -108,7 +108,7 @@ fn with_a_credential_ranges_go_and_codings_shrink() {
         for value in *asked {
             request.append("accept-encoding", value.parse().unwrap());
         }
-        clean_for_credential(&mut request);
+        clean_for_search(&mut request);
         assert_eq!(left(&request), [format!("accept-encoding: {expected}")], "{asked:?}");
     }
 }
@@ -130,4 +130,19 @@ fn answers_lose_what_leads_round_us() {
     ]);
     clean_response(&mut answer);
     assert_eq!(left(&answer), ["content-length: 3", "strict-transport-security: max-age=1"]);
+}
+
+#[test]
+fn answers_in_other_transfer_codings_are_known() {
+    let framed = |codings: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append("transfer-encoding", coding.parse().unwrap());
+        }
+        plainly_framed(&headers)
+    };
+    assert!(framed(&[]) && framed(&["chunked"]) && framed(&["Chunked"]));
+    for other in [&["gzip, chunked"][..], &["gzip", "chunked"], &["identity"], &["chunked, chunked"]] {
+        assert!(!framed(other), "{other:?}");
+    }
 }

@@ -1,6 +1,7 @@
-//! Text that came from an agent or an upstream, made safe to show.
+//! Text that came from an agent or an upstream, made safe to show; and bytes as hex digits.
 //!
-//! What is written to the log is already escaped JSON; this is for terminals, CSV and JSON read by eye.
+//! Receipts are escaped JSON already when they are written; this is for terminals, the journal, CSV and JSON
+//! read by eye.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,16 +17,16 @@ pub fn hidden(c: char) -> bool {
             | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Hidden characters become `\u{202e}`; everything else stays.
+/// Hidden characters become `\n`, `\r`, `\t` or `\u{202e}`; everything else stays.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.chars().any(hidden) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 16), |mut out, c| {
-        if hidden(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
+        match c {
+            '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+            c if hidden(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
         }
         out
     }))
@@ -62,6 +63,29 @@ pub fn clip(text: &mut String, max: usize) {
     write!(text, "…({cut} bytes more)").expect("a String takes every write");
 }
 
+/// Lower case, two digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
+}
+
+/// Exactly `N` bytes, lower case only: one value has one spelling.
+pub fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    let mut out = [0; N];
+    if text.len() != N * 2 {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +94,7 @@ mod tests {
     fn hidden_characters_are_spelled_out() {
         for (text, safe) in [
             ("plain ünïcode 日本", "plain ünïcode 日本"),
-            ("a\nb\x1b[31m", "a\\u{a}b\\u{1b}[31m"),
+            ("a\nb\r\tc\x1b[31m", "a\\nb\\r\\tc\\u{1b}[31m"),
             ("user\u{202e}cod.exe", "user\\u{202e}cod.exe"),
             (
                 "\u{9b}x\u{7f}\u{200b}\u{2028}\u{feff}\u{e0041}",

@@ -1,0 +1,172 @@
+//! The same line a second time, by netfilter: a table in each session's own network namespace.
+//!
+//! It needs no BPF program and no cgroup, so it holds where those are missing or broken. Nothing in it matches a
+//! cgroup: the namespace holds this one agent, so everything in it is the agent's. A match by cgroup would be
+//! weaker: netfilter turns the path into an id when the rule is loaded, a cgroup made again under the same name
+//! gets another id, and the rule then silently matches nothing; and it misses what has no socket of the agent's
+//! (IGMP, forwarded packets).
+//!
+//! Left to the other lines: AF_PACKET, which goes past the hooks of this family (no capability, seccomp, and there
+//! is no device). The table is only loaded here; agents cannot change it, they have no capability over their namespace.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nftables::batch::Batch;
+use nftables::expr::{
+    BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, SetItem,
+};
+use nftables::helper;
+use nftables::schema::{Chain, NfListObject, Nftables, Rule, Table};
+use nftables::stmt::{Match, Operator, Reject, RejectType, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
+
+use crate::Error;
+use crate::message;
+use crate::netns::Netns;
+
+const TABLE: &str = "enforcer";
+/// Directories that only root writes; the daemon's `PATH` has no say in what root runs here.
+const PLACES: [&str; 6] =
+    ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/run/current-system/sw/bin"];
+/// Where `lo` leads and what a namespace of ours has on it; see `netns` for the last ones.
+const LOCAL_V4: [(&str, u32); 2] = [("127.0.0.0", 8), ("192.0.0.8", 32)];
+const LOCAL_V6: [&str; 2] = ["::1", "100::1"];
+
+/// Whether sessions get the table, found out once, when the daemon starts.
+#[derive(Clone, Debug)]
+pub(crate) enum Backstop {
+    Nft(PathBuf),
+    /// The host has no `nft`. The empty namespace and the programs hold without it.
+    Absent,
+}
+
+/// Where `nft` is, if it is installed.
+pub fn nft() -> Option<PathBuf> {
+    nft_in(PLACES.iter().map(Path::new))
+}
+
+fn nft_in<'a>(mut places: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
+    places.find_map(|place| Some(place.join("nft")).filter(|path| path.is_file()))
+}
+
+impl Backstop {
+    pub(crate) fn find() -> Self {
+        nft().map_or(Backstop::Absent, Backstop::Nft)
+    }
+
+    /// As the worker tells it.
+    pub(crate) fn told(&self) -> message::Backstop {
+        match self {
+            Backstop::Nft(_) => message::Backstop::Nftables,
+            Backstop::Absent => message::Backstop::Absent,
+        }
+    }
+
+    /// Loads the table into a session's namespace, in place of one that is there. All of it or nothing of it.
+    pub(crate) fn load(&self, netns: &Netns) -> Result<(), Error> {
+        let Backstop::Nft(nft) = self else { return Ok(()) };
+        let apply = || {
+            helper::apply_ruleset_with_args(&ruleset(), Some(nft), helper::DEFAULT_ARGS)
+                .map_err(io::Error::other)
+        };
+        netns.within(apply).map_err(|error| {
+            Error::refused(
+                format!("the nftables backstop cannot be loaded into the agent's network namespace: {error}"),
+                "what nft says is in the daemon's log; the kernel needs CONFIG_NF_TABLES_INET and \
+                 CONFIG_NFT_REJECT_INET (`modprobe nft_reject_inet`)",
+            )
+        })
+    }
+}
+
+fn ruleset() -> Nftables<'static> {
+    let mut batch = Batch::new();
+    let table =
+        || NfListObject::Table(Table { family: NfFamily::INet, name: TABLE.into(), ..Table::default() });
+    // Made, so that it can be deleted, so that it can be made anew: one transaction, whatever was there.
+    batch.add(table());
+    batch.delete(table());
+    batch.add(table());
+    for (name, hook) in [("output", NfHook::Output), ("input", NfHook::Input), ("forward", NfHook::Forward)] {
+        batch.add(NfListObject::Chain(Chain {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: name.into(),
+            _type: Some(NfChainType::Filter),
+            hook: Some(hook),
+            prio: Some(0),
+            policy: Some(NfChainPolicy::Drop),
+            ..Chain::default()
+        }));
+    }
+    for rule in output() {
+        batch.add(in_chain("output", rule));
+    }
+    batch.add(in_chain("input", vec![is(meta(MetaKey::Iif), text("lo")), Statement::Accept(None)]));
+    batch.to_nftables()
+}
+
+fn output() -> Vec<Vec<Statement<'static>>> {
+    let lo = || is(meta(MetaKey::Oif), text("lo"));
+    let protocol = || is(meta(MetaKey::L4proto), set([text("tcp"), text("udp")]));
+    let v4 = set(LOCAL_V4.map(|(address, len)| prefix(address, len)));
+    let v6 = set(LOCAL_V6.map(text));
+    let flags =
+        Expression::BinaryOperation(Box::new(BinaryOperation::AND(field("tcp", "flags"), text("rst"))));
+    vec![
+        vec![lo(), is(field("ip", "daddr"), v4), protocol(), Statement::Accept(None)],
+        vec![lo(), is(field("ip6", "daddr"), v6), protocol(), Statement::Accept(None)],
+        // What tells a program of the agent's that nobody listens, or that a rule below refused it.
+        vec![lo(), is(field("icmp", "type"), text("destination-unreachable")), Statement::Accept(None)],
+        vec![lo(), is(field("icmpv6", "type"), text("destination-unreachable")), Statement::Accept(None)],
+        vec![lo(), is(flags, text("rst")), Statement::Accept(None)],
+        // Refused rather than dropped: the caller learns it at once (ECONNREFUSED, EPERM).
+        vec![is(meta(MetaKey::L4proto), text("tcp")), reject(RejectType::TCPReset, None)],
+        vec![reject(RejectType::ICMPX, Some(RejectCode::AdminProhibited))],
+    ]
+}
+
+fn in_chain(chain: &'static str, expr: Vec<Statement<'static>>) -> NfListObject<'static> {
+    NfListObject::Rule(Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.into(),
+        expr: Cow::Owned(expr),
+        ..Rule::default()
+    })
+}
+
+fn is(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op: Operator::EQ })
+}
+
+fn reject(kind: RejectType, code: Option<RejectCode>) -> Statement<'static> {
+    Statement::Reject(Some(Reject::new(Some(kind), code)))
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+fn text(text: &'static str) -> Expression<'static> {
+    Expression::String(text.into())
+}
+
+fn prefix(address: &'static str, len: u32) -> Expression<'static> {
+    Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(text(address)), len }))
+}
+
+fn set<const N: usize>(items: [Expression<'static>; N]) -> Expression<'static> {
+    Expression::Named(NamedExpression::Set(items.into_iter().map(SetItem::Element).collect()))
+}
+
+#[cfg(test)]
+#[path = "backstop_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! Serves `launch.sock`: one caller from its request to its agent's end.
+
+mod request;
+mod start;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use self::request::receive;
+use self::start::{Started, launch};
+use super::Keeper;
+use crate::Error;
+use crate::channel::Channel;
+use crate::error::Doing;
+use crate::launch::{Exit, FromKeeper, ToKeeper as FromCaller};
+use crate::sys;
+
+/// Launches and running stand-ins at one time; each holds a thread and a few descriptors.
+const MAX_CALLERS: usize = 1024;
+/// What may be passed on: what people and supervisors send to a command.
+const SIGNALS: [i32; 10] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGCONT,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGKILL,
+];
+
+/// Accepts callers in a thread of its own, from now on.
+pub(super) fn serve(keeper: &Arc<Keeper>, listener: UnixListener) -> Result<(), Error> {
+    let keeper = Arc::clone(keeper);
+    let callers = Arc::new(AtomicUsize::new(0));
+    std::thread::Builder::new()
+        .name("launches".into())
+        .spawn(move || {
+            loop {
+                match listener.accept() {
+                    Ok((stream, _)) => admit(&keeper, &callers, stream),
+                    Err(error) => {
+                        // Out of descriptors, most likely: they come back when sessions end.
+                        error!("cannot accept a launch: {error}");
+                        std::thread::sleep(Duration::from_millis(200));
+                    }
+                }
+            }
+        })
+        .map(drop)
+        .doing(|| "start a thread".into())
+}
+
+fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, stream: UnixStream) {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let before = callers.fetch_add(1, Ordering::SeqCst);
+    let counted = Counted(Arc::clone(callers));
+    if before >= MAX_CALLERS {
+        warn!("too many launches at once: one is turned away");
+        return;
+    }
+    let keeper = Arc::clone(keeper);
+    let started = std::thread::Builder::new().name("launch".into()).spawn(move || {
+        let _counted = counted;
+        attend(&keeper, &Arc::new(Channel::new(stream)));
+    });
+    if let Err(error) = started {
+        error!("cannot start a thread for a launch: {error}");
+    }
+}
+
+/// One caller from its request to its end.
+fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
+    let asked = receive(keeper, channel);
+    let started = match asked.and_then(|asked| asked.map(|asked| launch(keeper, asked)).transpose()) {
+        Ok(Some(started)) => started,
+        Ok(None) => {
+            // Is anybody listening? That is how it is found out.
+            debug!("a caller left without a request");
+            return;
+        }
+        Err(error) => {
+            info!("launch refused: {}", error.chain());
+            let refused = FromKeeper::Refused {
+                message: error.chain(),
+                hint: error.hint(),
+                exit_code: error.exit_code(),
+            };
+            tell(channel, &refused, &[]);
+            channel.discard();
+            return;
+        }
+    };
+    let Started { session, uid, mut child, pidfd } = started;
+    let launched = FromKeeper::Launched { session: session.clone(), pid: child.id() };
+    tell(channel, &launched, &[pidfd.as_fd()]);
+    info!(session, uid, pid = child.id(), "agent started");
+    // Its thread outlives a caller that goes away: somebody must wait for the child.
+    let waiter = std::thread::Builder::new().name("wait".into()).spawn({
+        let channel = Arc::clone(channel);
+        move || {
+            let exit = match child.wait() {
+                Ok(status) => Exit::from_status(status),
+                Err(error) => {
+                    error!(session, "cannot see how the agent ended: {error}");
+                    Exit::Code(125)
+                }
+            };
+            tell(&channel, &FromKeeper::Exited(exit), &[]);
+        }
+    });
+    if let Err(error) = waiter {
+        error!("cannot start a thread, the agent's end will not be told: {error}");
+    }
+    while let Ok(Some(received)) = channel.receive::<FromCaller>() {
+        if let FromCaller::Signal { number, group } = received.message
+            && SIGNALS.contains(&number)
+            && let Err(error) = sys::pidfd_signal(pidfd.as_fd(), number, group)
+            // It ended in between.
+            && error.raw_os_error() != Some(libc::ESRCH)
+        {
+            warn!(number, "cannot pass a signal on: {error}");
+        }
+    }
+}
+
+/// A caller that is gone does not stop its agent.
+fn tell(channel: &Channel, message: &FromKeeper, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
+    if let Err(error) = channel.send(message, descriptors) {
+        debug!("the caller is gone: {error}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Makes a session and starts its agent in it. Whatever fails takes the session apart again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio as ChildStdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags};
+use tracing::warn;
+
+use super::request::Asked;
+use crate::Error;
+use crate::cgroup::Cgroup;
+use crate::channel::Channel;
+use crate::error::Doing;
+use crate::etc;
+use crate::init::{Report, Spec};
+use crate::keeper::Keeper;
+use crate::keeper::sessions::{self, Running, Standing, govern, unexpected, watch};
+use crate::launch::{Stdio, Text};
+use crate::message::{Session, ToKeeper, ToWorker};
+use crate::netns::Netns;
+use crate::session::{self, Record};
+use crate::sys;
+use crate::trust::{self, Bind};
+
+/// From fork to exec, on a machine that is very busy.
+const INIT: Duration = Duration::from_secs(30);
+
+/// An agent that runs.
+pub(super) struct Started {
+    pub(super) session: String,
+    pub(super) uid: u32,
+    pub(super) child: Child,
+    pub(super) pidfd: OwnedFd,
+}
+
+pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Error> {
+    keeper.programs.verify()?;
+    let id = session::new_id(&asked.launch.agent)?;
+    let Prepared { environment, ca_pem, guide } = prepare(keeper, &asked.launch.agent, &id)?;
+    // What `end` needs to take apart whatever was made by then.
+    let mut record = Record {
+        session: Session {
+            id: id.clone(),
+            agent: asked.launch.agent.clone(),
+            cgroup_id: 0,
+            netns_cookie: 0,
+            uid: asked.identity.uid,
+        },
+        cgroup: PathBuf::new(),
+        pid: 0,
+    };
+    let session_files = files(keeper, &asked, &id, &ca_pem, &guide);
+    let outcome = session_files.and_then(|files| {
+        let environment = compose(keeper, &asked, &id, &files, environment);
+        start(keeper, asked, &mut record, files, environment)
+    });
+    if outcome.is_err() {
+        keeper.sessions().remove(&id);
+        sessions::end(keeper, &record);
+    }
+    outcome
+}
+
+struct Prepared {
+    environment: Vec<(String, String)>,
+    ca_pem: String,
+    guide: String,
+}
+
+fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Error> {
+    let (agent, session) = (agent.to_owned(), session.to_owned());
+    let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, session }, &[])?;
+    match answer {
+        ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
+        ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
+        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
+            Err(unexpected())
+        }
+    }
+}
+
+/// What the session's directory holds.
+struct Files {
+    trust: trust::Trust,
+    binds: Vec<Bind>,
+}
+
+fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) -> Result<Files, Error> {
+    let dir = keeper.paths.trust().join(id);
+    let doing = || format!("make the session's files in {}", dir.display());
+    let shown_at = keeper.paths.trust();
+    let trust = trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
+    let mut binds = trust.binds.clone();
+    binds.extend(etc::build(&dir, &asked.identity).doing(doing)?);
+    let guide_file = dir.join("guide.md");
+    fs::write(&guide_file, guide)
+        .and_then(|()| fs::set_permissions(&guide_file, fs::Permissions::from_mode(0o644)))
+        .doing(doing)?;
+    Ok(Files { trust, binds })
+}
+
+/// The caller's environment, then who the agent is, then what makes it trust us, then the worker's placeholders.
+fn compose(
+    keeper: &Keeper,
+    asked: &Asked,
+    id: &str,
+    files: &Files,
+    placeholders: Vec<(String, String)>,
+) -> Vec<(Text, Text)> {
+    let mut all: BTreeMap<OsString, OsString> =
+        asked.launch.env.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
+    all.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let identity = &asked.identity;
+    all.insert("HOME".into(), identity.home.clone().into());
+    all.insert("USER".into(), identity.name.clone().into());
+    all.insert("LOGNAME".into(), identity.name.clone().into());
+    all.insert("XDG_RUNTIME_DIR".into(), format!("/run/user/{}", identity.uid).into());
+    for (name, value) in files.trust.environment.iter().cloned().chain(placeholders) {
+        trust::merge(&mut all, name, value);
+    }
+    all.insert("ENFORCER_AGENT".into(), asked.launch.agent.clone().into());
+    all.insert("ENFORCER_SESSION".into(), id.into());
+    all.insert("ENFORCER_GUIDE".into(), keeper.paths.trust().join("guide.md").into());
+    all.into_iter().map(|(name, value)| (Text(name), Text(value))).collect()
+}
+
+/// Makes cgroup and namespace, puts them in force, and only then lets a process of the agent's exist.
+fn start(
+    keeper: &Arc<Keeper>,
+    asked: Asked,
+    record: &mut Record,
+    files: Files,
+    env: Vec<(Text, Text)>,
+) -> Result<Started, Error> {
+    let id = record.session.id.clone();
+    let cgroup = Cgroup::create(&keeper.managed_root, &id)?;
+    record.cgroup = cgroup.path.clone();
+    record.session.cgroup_id = cgroup.id;
+    let netns = Netns::create(&keeper.paths.pin(&id))?;
+    record.session.netns_cookie = netns.cookie;
+    record.save(&keeper.paths)?;
+    keeper.backstop.load(&netns)?;
+    let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
+    let running = Running::new(record.clone(), listeners);
+    // Known before the worker is asked: one that starts in between serves it as well.
+    keeper.sessions().insert(id.clone(), Arc::clone(&running));
+    if let Standing::Off { message, hint } = govern(keeper, &running)? {
+        return Err(Error::Refused { message, hint, exit_code: 125 });
+    }
+
+    let spec = Spec {
+        argv: asked.launch.argv,
+        env,
+        uid: asked.identity.uid,
+        gid: asked.identity.gid,
+        own_uid: asked.identity.own,
+        home: asked.identity.home,
+        terminal: asked.launch.stdio.iter().position(|kind| *kind == Stdio::Terminal),
+        run_dir: keeper.paths.run_dir.clone(),
+        trust: files.trust.dir,
+        binds: files.binds,
+    };
+    let (child, pidfd) = spawn(keeper, &spec, asked.stdio, &asked.cwd, &netns, &cgroup)?;
+    record.pid = child.id();
+    record.save(&keeper.paths)?;
+    watch(keeper, running)?;
+    Ok(Started { session: id, uid: spec.uid, child, pidfd })
+}
+
+/// Returns when the agent's program runs, or says why it does not.
+fn spawn(
+    keeper: &Keeper,
+    spec: &Spec,
+    stdio: [OwnedFd; 3],
+    cwd: &OwnedFd,
+    netns: &Netns,
+    cgroup: &Cgroup,
+) -> Result<(Child, OwnedFd), Error> {
+    let (ours, theirs) = Channel::pair().doing(|| "make a channel".into())?;
+    let entrance = cgroup.entrance().doing(|| "open the session's cgroup".into())?;
+    let [stdin, stdout, stderr] = stdio;
+    let mut command = Command::new(&keeper.settings.executable);
+    command
+        .arg("agent-init")
+        // The caller's variables must not reach a process that is still root: LD_PRELOAD is one of them.
+        .env_clear()
+        .current_dir("/")
+        .stdin(ChildStdio::from(stdin))
+        .stdout(ChildStdio::from(stdout))
+        .stderr(ChildStdio::from(stderr));
+    sys::pass_channel(&mut command, theirs.into_fd());
+    let mut child = command.spawn().doing(|| "start the agent".into())?;
+    drop(command);
+    let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        .doing(|| "watch the agent".into());
+    let begun = pidfd.and_then(|pidfd| {
+        ours.set_receive_timeout(Some(INIT)).doing(|| "set a timeout".into())?;
+        ours.send(spec, &[cwd.as_fd(), netns.file.as_fd(), entrance.as_fd()])
+            .doing(|| "tell the agent's first process what to become".into())?;
+        await_program(&ours)?;
+        Ok(pidfd)
+    });
+    match begun {
+        Ok(pidfd) => Ok((child, pidfd)),
+        Err(error) => {
+            if let Err(error) = child.kill().and_then(|()| child.wait()) {
+                warn!("cannot end the agent's first process: {error}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The channel closes by itself when the program is executed.
+fn await_program(channel: &Channel) -> Result<(), Error> {
+    let mut executing = false;
+    loop {
+        match channel.receive::<Report>().doing(|| "hear from the agent's first process".into())? {
+            Some(received) => match received.message {
+                Report::Executing => executing = true,
+                Report::Failed { message, hint, exit_code } => {
+                    return Err(Error::Refused { message, hint, exit_code });
+                }
+            },
+            None if executing => return Ok(()),
+            None => {
+                return Err(Error::refused(
+                    "the agent's first process ended before it could run the command",
+                    "see the daemon's log",
+                ));
+            }
+        }
+    }
+}

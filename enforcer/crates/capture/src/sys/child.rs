@@ -1,0 +1,148 @@
+//! What a child does between fork and exec: it keeps one channel and, as the worker, no privilege.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
+
+use super::check;
+use super::signals::unblock_signals;
+
+/// Passes `channel` to the child as descriptor 3 and nothing else beyond the standard streams.
+///
+/// Descriptor 3 of this process must be in use already ([`reserve_descriptor_3`]): the standard library's own
+/// pipe to the child would be overwritten otherwise.
+pub(crate) fn pass_channel(command: &mut Command, channel: OwnedFd) {
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no locks.
+    unsafe {
+        command.pre_exec(move || {
+            close_on_exec_from(3)?;
+            unblock_signals()?;
+            pass_as_descriptor_3(&channel)
+        });
+    }
+}
+
+/// Must be called in the child only, between fork and exec.
+fn pass_as_descriptor_3(channel: &OwnedFd) -> io::Result<()> {
+    // SAFETY: both numbers are valid; descriptor 3 is ours to replace, see the callers' contract.
+    let result = unsafe {
+        if channel.as_raw_fd() == 3 {
+            libc::fcntl(3, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(channel.as_raw_fd(), 3)
+        }
+    };
+    check(result.into()).map(drop)
+}
+
+/// As [`pass_channel`], and the child gives up all privilege before it runs its program: own ids, no groups,
+/// no capabilities in any set, no way to get any, no core dumps, dead when we are.
+pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, keeper: Pid) {
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no locks.
+    unsafe {
+        command.pre_exec(move || {
+            close_on_exec_from(3)?;
+            unblock_signals()?;
+            raise_descriptor_limit()?;
+            drop_privileges(id, id)?;
+            forbid_core_dumps()?;
+            pass_as_descriptor_3(&channel)?;
+            // After the change of ids, which would clear it; and the parent may have gone in between.
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            if rustix::process::getppid() != Some(keeper) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Lets the worker have more descriptors than the host's usual hard limit, where we may; it takes them itself.
+fn raise_descriptor_limit() -> io::Result<()> {
+    /// Some 20,000 connections with their upstreams.
+    const WANTED: u64 = 65_536;
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    // No maximum is the highest.
+    limit.maximum = limit.maximum.map(|hard| hard.max(WANTED));
+    match rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        // Root without the right to raise hard limits, as in some containers.
+        Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A crash leaves no copy of memory anywhere.
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none).map_err(io::Error::from)
+}
+
+/// Leaves root for good: empties the bounding set, drops groups, takes the ids, checks that nothing is left.
+///
+/// For a process with one thread, or between fork and exec: the ids of the calling thread change, no others.
+pub(crate) fn drop_privileges(uid: u32, gid: u32) -> io::Result<()> {
+    if uid == 0 || uid == u32::MAX || gid == u32::MAX {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    for capability in 0..64u32 {
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) };
+        if let Err(error) = check(result.into()) {
+            // The first number that the kernel does not know ends the list; any other refusal is one.
+            if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 {
+                break;
+            }
+            return Err(error);
+        }
+    }
+    match rustix::thread::clear_ambient_capability_set() {
+        Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)?;
+    rustix::thread::set_no_new_privs(true)?;
+    let left = rustix::thread::capabilities(None)?;
+    let root = rustix::process::getuid().is_root() || rustix::process::geteuid().is_root();
+    if left != sets || root || !rustix::thread::no_new_privs()? {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(())
+}
+
+/// Keeps descriptor 3 in use for as long as the result lives. Call first thing in a process.
+pub(crate) fn reserve_descriptor_3() -> io::Result<OwnedFd> {
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    // The lowest free number from 3 up: 3 itself, or something else holds 3 already.
+    Ok(rustix::io::fcntl_dupfd_cloexec(&null, 3)?)
+}
+
+/// The descriptor that [`pass_channel`] gave this process. Once.
+pub(crate) fn passed_channel() -> io::Result<OwnedFd> {
+    // SAFETY: asks for flags only; a closed descriptor is an error.
+    check(unsafe { libc::fcntl(3, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: descriptor 3 is open and was put there for this process; callers take it once, first thing.
+    Ok(unsafe { OwnedFd::from_raw_fd(3) })
+}
+
+/// Sets close-on-exec on every descriptor from `first` up.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: only flags of descriptors change; no memory is passed.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+    .map(drop)
+}
