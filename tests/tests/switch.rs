@@ -27,6 +27,7 @@ fn serving(world: &World) -> Daemon<'_> {
 /// An agent at work: a download of minutes, and a loop of short requests. What they do can be read in files.
 struct Work {
     agent: Option<Running>,
+    session: std::path::PathBuf,
     dir: std::path::PathBuf,
 }
 
@@ -37,14 +38,14 @@ impl Work {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).unwrap();
         let d = dir.display();
         let script = format!(
-            "cd {d}\n\
+            "cd {d}; exec > /dev/null 2>&1\n\
              (curl -sS -N -o download -m 300 https://api.example.test/slow 2> download.error; echo $? > download.code) &\n\
              while :; do curl -s -o /dev/null -m 2 -w '%{{http_code}}\\n' https://api.example.test/v1/loop >> loop; \
              date +%s.%N > tick; sleep 0.05; done"
         );
         let agent = daemon.spawn_agent("bot", &["sh", "-c", &script]).unwrap();
-        let work = Work { agent: Some(agent), dir };
-        wait("the download runs", || work.downloaded() > 0);
+        wait("the download runs", || fs::metadata(dir.join("download")).is_ok_and(|file| file.len() > 0));
+        let work = Work { agent: Some(agent), session: session(daemon), dir };
         wait("the agent is served", || work.last() == "200");
         work
     }
@@ -66,6 +67,8 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         if let Some(mut agent) = self.agent.take() {
+            // A frozen one dies of this, too.
+            fs::write(self.session.join("cgroup.kill"), "1").unwrap();
             agent.child.kill().unwrap();
             agent.finish(Duration::from_secs(2)).unwrap();
         }
