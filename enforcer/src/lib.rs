@@ -10,6 +10,7 @@ pub mod config;
 pub mod policies;
 pub mod secret;
 pub mod shutdown;
+pub mod switches;
 pub mod telemetry;
 pub mod text;
 pub mod tls;

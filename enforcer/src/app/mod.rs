@@ -2,6 +2,7 @@
 //!
 //! Runs as its own user without capabilities; what needs root arrives as descriptors.
 
+mod keeper;
 mod keys;
 mod refusals;
 mod sessions;
@@ -27,16 +28,19 @@ use tracing::{error, info, warn};
 use crate::agent::Agents;
 use crate::audit::{AuditLog, Options};
 use crate::config::{Config, host};
-use crate::control::{self, ControlState};
+use crate::control::{self, ControlState, Switchboard};
 use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
+use crate::gate::lifeline::Lifelines;
 use crate::policies::Policies;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{Caps, Shared, Upstreams};
 use crate::secret::Secrets;
 use crate::shutdown::{DRAIN, Shutdown};
+use crate::switches::Switches;
 use crate::tls::{ClientTls, Servers};
+use keeper::Keeper;
 use keys::OwnKeys;
 use sessions::Sessions;
 
@@ -128,19 +132,29 @@ async fn run(
     let policies = Policies::open(&config.policy_dir);
     let resolver = Arc::new(files.resolver);
     let agents = Arc::new(Agents::default());
+    let switches = Arc::new(Switches::open(&directory)?);
+    let lifelines = Arc::new(Lifelines::default());
     let ca_pem: Arc<str> = own.authority.root_pem().into();
     let shared = Arc::new(Shared {
-        gate: Gate::new(policies.watch(), audit.clone()),
+        gate: Gate::new(policies.watch(), Arc::clone(&switches), Arc::clone(&lifelines), audit.clone()),
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
-        upstreams: Upstreams::new(Arc::clone(&resolver), files.roots),
+        upstreams: Upstreams::new(Arc::clone(&resolver), files.roots, Arc::clone(&lifelines)),
         origins: Box::new(Records::new(records).context("cannot use the connect records")?),
         protocols: PROTOCOLS,
         shutdown: shutdown.token(),
         caps: Caps::default(),
     });
 
+    let judging = Arc::clone(&shared);
+    let token = shutdown.token();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = judging.gate.follow_policies() => {}
+            () = token.cancelled() => {}
+        }
+    });
     refusals::spawn(
         Events::new(events).context("cannot read the kernel's refusals")?,
         Arc::clone(&agents),
@@ -149,9 +163,13 @@ async fn run(
     );
     let managed_root =
         cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
+    let keeper = Arc::new(Keeper::new(Arc::clone(&channel)));
+    let switchboard =
+        Switchboard::new(Arc::clone(&switches), lifelines, Arc::clone(&keeper) as Arc<_>, audit.clone());
     let state = ControlState {
         policies: policies.clone(),
         agents: Arc::clone(&agents),
+        switchboard: Arc::new(switchboard),
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
@@ -169,6 +187,7 @@ async fn run(
     let sessions = Sessions {
         agents,
         policies,
+        switches,
         resolver,
         audit: audit.clone(),
         shared,
@@ -177,7 +196,7 @@ async fn run(
         running: HashMap::new(),
     };
     channel.send(&ToKeeper::Ready, &[]).context("cannot tell the keeper that the worker serves")?;
-    answer(&channel, sessions).await;
+    answer(&channel, &keeper, sessions).await;
 
     let cut = shutdown.drain(DRAIN).await;
     if cut > 0 {
@@ -188,7 +207,7 @@ async fn run(
 }
 
 /// Answers the keeper until it says `Drain` or is gone.
-async fn answer(channel: &Arc<Channel>, mut sessions: Sessions) {
+async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions) {
     let (sender, mut messages) = mpsc::channel(QUEUE);
     let reading = Arc::clone(channel);
     // A thread of its own: the channel blocks, and it ends with the process.
@@ -211,6 +230,10 @@ async fn answer(channel: &Arc<Channel>, mut sessions: Sessions) {
             }
             ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
             ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
+            ToWorker::Switched { seq, error } => {
+                keeper.answered(seq, error);
+                continue;
+            }
             ToWorker::Ended { session } => {
                 sessions.ended(&session);
                 continue;

@@ -17,10 +17,12 @@ use crate::dns::{self, Resolver};
 use crate::policies::Policies;
 use crate::proxy::{self, Shared};
 use crate::shutdown::Shutdown;
+use crate::switches::Switches;
 
 pub(super) struct Sessions {
     pub(super) agents: Arc<Agents>,
     pub(super) policies: Policies,
+    pub(super) switches: Arc<Switches>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) audit: AuditLog,
     pub(super) shared: Arc<Shared>,
@@ -42,6 +44,10 @@ impl Sessions {
                 hint: Some(self.unknown_agent_hint(agent, &known)),
             };
         };
+        if let Some(off) = self.switches.off(agent) {
+            let (message, hint) = off.sentence(agent);
+            return ToKeeper::Refused { seq, message, hint: Some(hint) };
+        }
         info!(agent, session, "launch prepared");
         ToKeeper::Prepared {
             seq,
@@ -59,7 +65,14 @@ impl Sessions {
         descriptors: Vec<OwnedFd>,
     ) -> ToKeeper {
         match self.serve(&session, descriptors) {
-            Ok(()) => ToKeeper::Done { seq },
+            // Served all the same: once the agent is on again, only the kernel has to be told.
+            Ok(()) => match self.switches.off(&session.agent) {
+                None => ToKeeper::Done { seq },
+                Some(off) => {
+                    let (message, hint) = off.sentence(&session.agent);
+                    ToKeeper::Disabled { seq, freeze: off.frozen, message, hint: Some(hint) }
+                }
+            },
             Err(error) => ToKeeper::Refused {
                 seq,
                 message: format!("cannot serve session {}: {error:#}", session.id),
@@ -88,6 +101,7 @@ impl Sessions {
             sockets,
             Arc::clone(&agent),
             self.policies.watch(),
+            Arc::clone(&self.switches),
             Arc::clone(&self.resolver),
             self.audit.clone(),
             self.shutdown.token(),

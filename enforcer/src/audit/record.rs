@@ -107,7 +107,7 @@ impl Intent {
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// `done`, `refused`, `cancelled`, `upstream_failed`, `unknown`
+    /// `done`, `refused`, `cancelled`, `cut`, `upstream_failed`, `unknown`
     pub end: String,
     pub status: Option<u16>,
     /// what was attached, with the version of its secret: `github@3`

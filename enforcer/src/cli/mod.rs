@@ -90,6 +90,9 @@ enum Command {
     Doctor,
     /// List the running sessions
     Agents,
+    /// Switch an agent off, or on again
+    #[command(subcommand)]
+    Agent(agents::AgentCommand),
     /// Check and explain policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -198,6 +201,7 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Status => status::status(context, out),
         Command::Doctor => doctor::doctor(context, out),
         Command::Agents => agents::agents(context, out),
+        Command::Agent(command) => agents::agent(&command, context, out),
         Command::Policy(command) => policy::policy(command, context, out),
         Command::Reload => policy::reload(context, out),
         Command::Secret(command) => secret::secret(command, context, out),

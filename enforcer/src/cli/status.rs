@@ -36,6 +36,17 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         out.line(format!("          {}", shown(line)))?;
     }
     out.line(format!("sessions  {}", number("sessions")))?;
+    for (name, off) in status["disabled"].as_object().into_iter().flatten() {
+        let at = off["at"].as_i64().map(moment).unwrap_or_default();
+        let frozen = if off["frozen"] == true { " and frozen" } else { "" };
+        let reason = off["reason"].as_str().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
+        let line = format!(
+            "agent     ! {} is disabled{frozen} since {at} by user {}{reason}",
+            shown(name),
+            off["uid"]
+        );
+        out.line(line)?;
+    }
     match status["vault_error"].as_str() {
         Some(error) => out.line(format!("secrets   ! {}", shown(error)))?,
         None => out.line(format!("secrets   {}", number("secrets")))?,

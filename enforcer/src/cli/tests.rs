@@ -171,7 +171,10 @@ fn a_running_daemon_answers_in_words() {
     let status = asked(&["status"]);
     assert!(status.contains("policies  1 in force from ") && status.contains("sessions  1"), "{status}");
     assert!(status.contains("backstop  ! absent (nft is not installed)"), "{status}");
-    assert_eq!(asked(&["agents"]), "AGENT  SESSION     UID    CGROUP\nbot    bot-abc123  61600  7\n");
+    assert_eq!(
+        asked(&["agents"]),
+        "AGENT  SESSION     UID    CGROUP  STATE\nbot    bot-abc123  61600  7       on\n"
+    );
     assert!(asked(&["reload"]).starts_with("in force: 1 policy file from "));
     assert!(asked(&["ca", "export"]).starts_with("-----BEGIN CERTIFICATE-----"));
     assert!(asked(&["secret", "ls"]).starts_with("there are no secrets"));

@@ -9,6 +9,8 @@ use enforcer_capture::peer::Peer;
 pub enum Command {
     Status,
     Agents,
+    AgentDisable,
+    AgentEnable,
     Policies,
     PolicyReload,
     Explain,
@@ -38,6 +40,8 @@ impl Command {
     pub const ALL: &[Command] = &[
         Command::Status,
         Command::Agents,
+        Command::AgentDisable,
+        Command::AgentEnable,
         Command::Policies,
         Command::PolicyReload,
         Command::Explain,
@@ -57,6 +61,9 @@ impl Command {
         match self {
             Command::Status
             | Command::Agents
+            // Whoever may start an agent may stop it, and let it go on.
+            | Command::AgentDisable
+            | Command::AgentEnable
             | Command::Policies
             // Reading the files again changes nothing that their owner has not changed.
             | Command::PolicyReload
@@ -75,7 +82,11 @@ impl Command {
 
     pub fn method(self) -> http::Method {
         match self {
-            Command::PolicyReload | Command::Explain | Command::ReceiptsVerify => http::Method::POST,
+            Command::AgentDisable
+            | Command::AgentEnable
+            | Command::PolicyReload
+            | Command::Explain
+            | Command::ReceiptsVerify => http::Method::POST,
             Command::SecretSet => http::Method::PUT,
             Command::SecretRemove => http::Method::DELETE,
             Command::Status
@@ -95,6 +106,8 @@ impl Command {
         match self {
             Command::Status => "/v1/status",
             Command::Agents => "/v1/agents",
+            Command::AgentDisable => "/v1/agents/{name}/disable",
+            Command::AgentEnable => "/v1/agents/{name}/enable",
             Command::Policies => "/v1/policies",
             Command::PolicyReload => "/v1/policies/reload",
             Command::Explain => "/v1/explain",

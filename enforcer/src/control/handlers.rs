@@ -1,4 +1,4 @@
-//! What each command answers, but for receipts.
+//! What each command answers, but for agents and receipts.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use enforcer_policy::SecretName;
 use enforcer_vault::{Binding, Dangers, Entry, Secret, VaultError};
 use http::header;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Failure;
@@ -16,7 +16,7 @@ use super::explain::{ExplainError, Explained, explain as explain_request};
 use super::{ControlState, receipts};
 use crate::policies::PolicyLoadError;
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
     let secrets = state.secrets.list().await;
@@ -28,37 +28,12 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "policies": state.policies.last(),
         "agents": state.policies.current().agents().count(),
         "sessions": state.agents.all().len(),
+        "disabled": state.switchboard.switches().all(),
         "secrets": secrets.as_ref().map(Vec::len).ok(),
         "vault_error": secrets.err().map(|e| e.to_string()),
         "backstop": state.backstop,
         "receipts": receipts::health(&state.audit),
     })))
-}
-
-#[derive(Serialize)]
-pub(super) struct SessionView {
-    agent: String,
-    session: String,
-    cgroup: u64,
-    netns: u64,
-    uid: u32,
-}
-
-pub(super) async fn agents(State(state): State<ControlState>) -> Answer<Vec<SessionView>> {
-    let mut sessions: Vec<SessionView> = state
-        .agents
-        .all()
-        .iter()
-        .map(|agent| SessionView {
-            agent: agent.name.to_string(),
-            session: agent.session.to_string(),
-            cgroup: agent.cgroup.0,
-            netns: agent.netns.0,
-            uid: agent.uid,
-        })
-        .collect();
-    sessions.sort_by(|a, b| (&a.agent, &a.session).cmp(&(&b.agent, &b.session)));
-    Ok(Json(sessions))
 }
 
 pub(super) async fn policies(State(state): State<ControlState>) -> Answer<Value> {
@@ -167,7 +142,8 @@ pub(super) async fn secret_set(
     // A `Vec` of the same memory where it is the only owner; `Secret` wipes it when it is dropped.
     let secret = Secret::new(Vec::from(body)).map_err(|error| Failure::bad_request(error.to_string()))?;
     let version = state.secrets.set(name.clone(), hosts, secret).await.map_err(vault)?;
-    Ok(Json(json!({ "name": name, "version": version })))
+    let cut = state.switchboard.secret_changed(&name);
+    Ok(Json(json!({ "name": name, "version": version, "cut": cut })))
 }
 
 pub(super) async fn secret_remove(
@@ -176,7 +152,8 @@ pub(super) async fn secret_remove(
 ) -> Answer<Value> {
     let name = secret_name(&name)?;
     state.secrets.remove(name.clone()).await.map_err(vault)?;
-    Ok(Json(json!({ "removed": name })))
+    let cut = state.switchboard.secret_changed(&name);
+    Ok(Json(json!({ "removed": name, "cut": cut })))
 }
 
 pub(super) async fn ca(State(state): State<ControlState>) -> Response {

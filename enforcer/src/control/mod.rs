@@ -1,9 +1,10 @@
 //! How people reach the daemon: HTTP and JSON on a unix socket.
 //!
 //! [`Command`] lists everything that can be asked for and who may. `server` checks each connection's
-//! peer before it reads a byte; `handlers` and `receipts` answer; `client` is the other end, for the
+//! peer before it reads a byte; `handlers`, `agents` and `receipts` answer; `client` is the other end, for the
 //! command line and the page. Launching agents is not here: that is the keeper's own socket.
 
+mod agents;
 pub mod client;
 mod command;
 mod error;
@@ -11,6 +12,7 @@ mod explain;
 mod handlers;
 mod receipts;
 mod server;
+mod switchboard;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -28,12 +30,14 @@ pub use command::{Command, Who};
 pub use error::{ErrorBody, Failure};
 pub use explain::{ExplainError, Explained, explain};
 pub use server::serve;
+pub use switchboard::{Contained, Containment, Switchboard};
 
 /// What commands work with, and nothing more.
 #[derive(Clone)]
 pub struct ControlState {
     pub policies: Policies,
     pub agents: Arc<Agents>,
+    pub switchboard: Arc<Switchboard>,
     pub secrets: Secrets,
     pub audit: AuditLog,
     /// Our root certificate. Public.

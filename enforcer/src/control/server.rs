@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::command::{Command, Who};
 use super::error::{ErrorBody, Failure};
-use super::{ControlState, handlers, receipts};
+use super::{ControlState, agents, handlers, receipts};
 
 /// The largest body is a secret (64 KiB).
 const MAX_BODY: usize = 128 * 1024;
@@ -70,7 +70,9 @@ fn route(command: Command) -> MethodRouter<ControlState> {
     };
     match command {
         Command::Status => on(filter, handlers::status),
-        Command::Agents => on(filter, handlers::agents),
+        Command::Agents => on(filter, agents::list),
+        Command::AgentDisable => on(filter, agents::disable),
+        Command::AgentEnable => on(filter, agents::enable),
         Command::Policies => on(filter, handlers::policies),
         Command::PolicyReload => on(filter, handlers::policy_reload),
         Command::Explain => on(filter, handlers::explain),
@@ -111,7 +113,7 @@ struct Door {
 
 /// The peer of a connection that was let in.
 #[derive(Clone, Debug)]
-struct Caller(Peer);
+pub(super) struct Caller(pub(super) Peer);
 
 impl Door {
     fn check(&self, stream: tokio::net::UnixStream) -> (tokio::net::UnixStream, io::Result<Peer>) {

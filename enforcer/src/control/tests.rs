@@ -33,6 +33,7 @@ pub(crate) struct Stage {
     folder: tempfile::TempDir,
     pub(crate) client: Client,
     state: ControlState,
+    kernel: Arc<Kernel>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
     served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
@@ -57,11 +58,17 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
         netns: NetnsCookie(8),
         uid: 61600,
     }));
+    let audit = AuditLog::open(folder.path(), Options::default()).unwrap();
+    let switches = Arc::new(crate::switches::Switches::open(folder.path()).unwrap());
+    let kernel = Arc::new(Kernel::default());
+    let switchboard =
+        Switchboard::new(switches, Arc::default(), Arc::clone(&kernel) as Arc<_>, audit.clone());
     let state = ControlState {
         policies: Policies::open(&path("policies")),
         agents,
+        switchboard: Arc::new(switchboard),
         secrets: Secrets::open(&path("vault.db"), key).unwrap(),
-        audit: AuditLog::open(folder.path(), Options::default()).unwrap(),
+        audit,
         ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
         confinement: "unconfined".into(),
         backstop: enforcer_capture::message::Backstop::Absent,
@@ -72,7 +79,32 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
     let shutdown = CancellationToken::new();
     let served = runtime.spawn(serve(listener, managed_root.to_owned(), state.clone(), shutdown.clone()));
     drop(entered);
-    Stage { folder, client: Client::new(socket), state, shutdown, runtime, served: Some(served) }
+    Stage { folder, client: Client::new(socket), state, kernel, shutdown, runtime, served: Some(served) }
+}
+
+/// Writes down what it is asked for.
+#[derive(Default)]
+struct Kernel {
+    asked: std::sync::Mutex<Vec<String>>,
+    fails: std::sync::atomic::AtomicBool,
+}
+
+impl Kernel {
+    fn ask(&self, what: String) -> Contained<'_> {
+        self.asked.lock().unwrap().push(what);
+        let fails = self.fails.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move { if fails { Err("as told".to_owned()) } else { Ok(()) } })
+    }
+}
+
+impl Containment for Kernel {
+    fn shut_in(&self, agent: &str, freeze: bool) -> Contained<'_> {
+        self.ask(format!("shut in {agent} {freeze}"))
+    }
+
+    fn let_out(&self, agent: &str) -> Contained<'_> {
+        self.ask(format!("let out {agent}"))
+    }
 }
 
 /// No process of this machine is below this.
@@ -143,6 +175,52 @@ fn status_agents_and_policies_say_what_is_in_force() {
     assert_eq!(policies["agents"][0]["hosts"], json!(["api.example.com"]));
     let pem = stage.client.bytes(Method::GET, "/v1/ca", Vec::new()).unwrap();
     assert!(pem.starts_with(b"-----BEGIN"));
+}
+
+#[test]
+fn an_agent_is_switched_off_and_on_and_the_record_says_by_whom() {
+    let stage = stage(&nobody());
+    let asked = || std::mem::take(&mut *stage.kernel.asked.lock().unwrap());
+    let state = || stage.client.get::<Value>("/v1/agents").unwrap()[0]["state"].clone();
+    let off = stage.post("/v1/agents/bot/disable", &json!({ "reason": "it went wild" })).unwrap();
+    assert_eq!(
+        (&off["state"], &off["already"], &off["frozen"]),
+        (&json!("disabled"), &json!(false), &json!(false))
+    );
+    assert_eq!((asked(), state()), (vec!["shut in bot false".to_owned()], json!("disabled")));
+    let again = stage.post("/v1/agents/bot/disable", &json!({ "freeze": true })).unwrap();
+    assert_eq!((&again["already"], &again["frozen"]), (&json!(true), &json!(true)));
+    assert_eq!((asked(), state()), (vec!["shut in bot true".to_owned()], json!("frozen")));
+    let status: Value = stage.client.get("/v1/status").unwrap();
+    assert_eq!(status["disabled"]["bot"]["uid"], rustix::process::geteuid().as_raw());
+    // What a restarted worker reads.
+    assert!(crate::switches::Switches::open(stage.folder.path()).unwrap().off("bot").unwrap().frozen);
+
+    stage.kernel.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (code, text, _) = answered(stage.post("/v1/agents/bot/enable", &Value::Null).unwrap_err());
+    assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        text.contains("agent `bot` is on, but: the kernel still denies") && text.contains("as told"),
+        "{text}"
+    );
+    stage.kernel.fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    let on = stage.post("/v1/agents/bot/enable", &Value::Null).unwrap();
+    assert_eq!((&on["state"], &on["already"]), (&json!("on"), &json!(true)));
+    assert_eq!((asked(), state()), (vec!["let out bot".to_owned(); 2], json!("on")));
+    assert!(crate::switches::Switches::open(stage.folder.path()).unwrap().all().is_empty());
+
+    let (code, _, hint) = answered(stage.post("/v1/agents/bto/disable", &Value::Null).unwrap_err());
+    assert_eq!((code, hint.as_deref()), (StatusCode::NOT_FOUND, Some("agents with a policy: bot")));
+    let (code, _, _) =
+        answered(stage.post("/v1/agents/bot/disable", &json!({ "frezze": true })).unwrap_err());
+    assert_eq!(code, StatusCode::BAD_REQUEST);
+
+    let receipts: Vec<Value> = stage.client.get("/v1/receipts").unwrap();
+    let told: Vec<_> =
+        receipts.iter().map(|r| format!("{} {} {}", r["agent"], r["reason"], r["protocol"])).collect();
+    assert_eq!(told.iter().filter(|t| *t == r#""bot" "agent_disabled" "control""#).count(), 2, "{told:?}");
+    assert_eq!(told.iter().filter(|t| t.contains("agent_enabled")).count(), 2, "{told:?}");
+    assert!(receipts.iter().any(|r| r["outcome"]["error"] == "it went wild"), "{receipts:?}");
 }
 
 #[test]

@@ -118,6 +118,20 @@ pub(super) async fn answer(
     }
 }
 
+/// The answer to an agent that is switched off.
+pub(super) fn disabled(bytes: &[u8]) -> Option<Answer> {
+    let (head, question) = match read(bytes)? {
+        Ok(read) => read,
+        Err((message, sentence)) => {
+            let refusal = Refusal { reason: "bad_query", name: None, kind: None, sentence };
+            return Some(Answer { message, refusal: Some(refusal), limit: MIN_UDP_ANSWER });
+        }
+    };
+    let name = host(question.name()).map(|host| host.to_string());
+    let sentence = "this agent has been disabled";
+    Some(Reply::new(head, &question).refuse(ResponseCode::NXDomain, "agent_disabled", name, sentence))
+}
+
 /// The answer to a client that asks too much: only the id is read.
 pub(super) fn too_many(bytes: &[u8]) -> Option<Vec<u8>> {
     let [high, low, flags, ..] = *bytes else { return None };

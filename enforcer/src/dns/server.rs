@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::answer::{Answer, MAX_QUESTION, Refusal, answer, too_many};
+use super::answer::{Answer, MAX_QUESTION, Refusal, answer, disabled, too_many};
 use super::resolver::Resolver;
 use crate::agent::Agent;
 use crate::audit::{AuditLog, Intent, Outcome, RequestId, Verdict};
+use crate::switches::Switches;
 
 /// Questions an agent may ask per second, and at once. A build tool starting up asks a few dozen.
 const RATE: f64 = 50.0;
@@ -45,6 +46,7 @@ pub async fn serve(
     sockets: Sockets,
     agent: Arc<Agent>,
     policies: watch::Receiver<Arc<PolicySet>>,
+    switches: Arc<Switches>,
     resolver: Arc<Resolver>,
     audit: AuditLog,
     shutdown: CancellationToken,
@@ -52,6 +54,7 @@ pub async fn serve(
     let session = Arc::new(Session {
         agent,
         policies,
+        switches,
         resolver,
         audit,
         bucket: Mutex::new(Bucket { tokens: BURST, at: Instant::now(), dropped: 0, reported: None }),
@@ -80,6 +83,7 @@ pub async fn serve(
 struct Session {
     agent: Arc<Agent>,
     policies: watch::Receiver<Arc<PolicySet>>,
+    switches: Arc<Switches>,
     resolver: Arc<Resolver>,
     audit: AuditLog,
     bucket: Mutex<Bucket>,
@@ -184,7 +188,10 @@ impl Session {
     async fn answer(&self, question: &[u8]) -> Option<Answer> {
         let policies = self.policies.borrow().clone();
         let policy = policies.agent(self.agent.name.as_str()).cloned();
-        let answer = answer(question, policy.as_deref(), &self.resolver).await?;
+        let answer = match self.switches.off(self.agent.name.as_str()) {
+            Some(_off) => disabled(question)?,
+            None => answer(question, policy.as_deref(), &self.resolver).await?,
+        };
         if let Some(refusal) = &answer.refusal {
             let revision = policy.map(|p| p.revision().to_owned());
             self.record(refusal, revision).await;

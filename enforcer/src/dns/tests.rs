@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::agent::{Agent, CgroupId, NetnsCookie, SessionId};
 use crate::audit::{AuditLog, Options, Query as ReceiptQuery};
+use crate::switches::{Off, Switches};
 
 const POLICY: &str = r#"
 version: 1
@@ -135,6 +136,7 @@ struct Stage {
     tcp: SocketAddr,
     audit: AuditLog,
     policies: watch::Sender<Arc<PolicySet>>,
+    switches: Arc<Switches>,
     _folder: tempfile::TempDir,
     shutdown: CancellationToken,
     served: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -159,10 +161,28 @@ async fn stage() -> Stage {
     let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
     let resolver = Arc::new(Resolver::new(vec![upstream.address], Vec::new(), Duration::from_secs(2)));
     let shutdown = CancellationToken::new();
+    let switches = Arc::new(Switches::open(folder.path()).unwrap());
     let sockets = Sockets { udp: vec![udp], tcp: vec![tcp] };
-    let served =
-        tokio::spawn(serve(sockets, agent, policies.subscribe(), resolver, audit.clone(), shutdown.clone()));
-    Stage { upstream, udp: udp_address, tcp: tcp_address, audit, policies, _folder: folder, shutdown, served }
+    let served = tokio::spawn(serve(
+        sockets,
+        agent,
+        policies.subscribe(),
+        switches.clone(),
+        resolver,
+        audit.clone(),
+        shutdown.clone(),
+    ));
+    Stage {
+        upstream,
+        udp: udp_address,
+        tcp: tcp_address,
+        audit,
+        policies,
+        switches,
+        _folder: folder,
+        shutdown,
+        served,
+    }
 }
 
 impl Stage {
@@ -214,6 +234,24 @@ fn extended_error(message: &Message) -> Option<u16> {
         EdnsOption::Unknown(_, data) => Some(u16::from_be_bytes([data[0], data[1]])),
         _ => None,
     }
+}
+
+#[tokio::test]
+async fn a_disabled_agent_gets_no_names_and_no_packet_leaves() {
+    let stage = stage().await;
+    let bot = AgentName::parse("bot").unwrap();
+    stage.switches.turn_off(&bot, Off { at: 1, uid: 0, reason: None, frozen: false });
+    for name in ["api.example.com.", "a.wild.example.com.", "www.example.com."] {
+        let answer = stage.ask(name, RecordType::A).await;
+        assert_eq!(
+            (answer.metadata.response_code, extended_error(&answer)),
+            (ResponseCode::NXDomain, Some(15))
+        );
+    }
+    assert_eq!(stage.upstream.packets(), 0);
+    assert!(stage.refusals().await.iter().all(|[reason, _, kind]| reason == "agent_disabled" && kind == "A"));
+    stage.switches.turn_on(&bot);
+    assert_eq!(addresses(&stage.ask("api.example.com.", RecordType::A).await).len(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The only code that says yes.
 //!
-//! [`Gate::admit`] judges one request: policy, then limits, then the durable intent, in that order,
-//! and makes the one [`Permit`] it may be sent with. Every no is written down before it is told.
+//! [`Gate::admit`] judges one request: the agent's switch, policy, limits, then the durable intent, in
+//! that order, and makes the one [`Permit`] it may be sent with. Every no is written down before it is
+//! told. A yes can be taken back: see [`lifeline`].
 
+pub mod lifeline;
 pub mod limit;
 mod permit;
 pub mod refusal;
@@ -16,7 +18,9 @@ use tokio::sync::watch;
 
 use crate::agent::Caller;
 use crate::audit::{AuditLog, Intent, Outcome, RecordGuard, RequestId, Verdict};
+use crate::switches::Switches;
 
+use lifeline::{Lifeline, Lifelines};
 use limit::{Key, Limits, NotTaken};
 pub use permit::Permit;
 pub use refusal::{Code, Refusal};
@@ -24,6 +28,8 @@ pub use refusal::{Code, Refusal};
 /// Judges requests.
 pub struct Gate {
     policies: watch::Receiver<Arc<PolicySet>>,
+    switches: Arc<Switches>,
+    lifelines: Arc<Lifelines>,
     limits: Mutex<Limits>,
     audit: AuditLog,
 }
@@ -33,6 +39,8 @@ pub struct Admitted {
     pub permit: Permit,
     pub guard: RecordGuard,
     pub policy: Arc<AgentPolicy>,
+    /// To be held until the request has ended; cut when the yes is taken back.
+    pub lifeline: Lifeline,
 }
 
 /// What could be read of a request that is refused before it can be judged.
@@ -64,8 +72,18 @@ impl Asked {
 }
 
 impl Gate {
-    pub fn new(policies: watch::Receiver<Arc<PolicySet>>, audit: AuditLog) -> Self {
-        Gate { policies, limits: Mutex::default(), audit }
+    pub fn new(
+        policies: watch::Receiver<Arc<PolicySet>>,
+        switches: Arc<Switches>,
+        lifelines: Arc<Lifelines>,
+        audit: AuditLog,
+    ) -> Self {
+        Gate { policies, switches, lifelines, limits: Mutex::default(), audit }
+    }
+
+    /// What is under way.
+    pub fn lifelines(&self) -> &Arc<Lifelines> {
+        &self.lifelines
     }
 
     /// The policy in force for this agent at this moment.
@@ -76,7 +94,14 @@ impl Gate {
     /// Yes, with all that follows from it, or no. Reads the policy once.
     pub async fn admit(&self, request: Request, caller: &Caller) -> Result<Admitted, Refusal> {
         let id = RequestId::random();
+        let request = Arc::new(request);
         let mut intent = intent(&id, caller, &request);
+        // Before switch and policy are looked at: a change that comes later finds the request.
+        let lifeline = self.lifelines.request(&caller.agent.name, &request);
+        if self.switches.off(caller.agent.name.as_str()).is_some() {
+            let reason = format!("agent `{}` has been disabled", caller.agent.name);
+            return Err(self.refuse(intent, &request, No::because(Code::AgentDisabled, reason)).await);
+        }
         let policy = self.policy(caller);
         let judged = match &policy {
             Some(policy) => {
@@ -105,11 +130,12 @@ impl Gate {
             },
         };
         intent.credential = credential.as_ref().map(|c| c.name.to_string());
+        lifeline.uses(credential.iter().map(|c| c.secret.to_string()).collect());
         let line = line(&request);
         match self.audit.begin(intent, policy.durability()).await {
             Ok(guard) => {
-                let permit = Permit::new(Arc::new(request), rule, credential, caller.agent.clone());
-                Ok(Admitted { permit, guard, policy })
+                let permit = Permit::new(request, rule, credential, caller.agent.clone());
+                Ok(Admitted { permit, guard, policy, lifeline })
             }
             Err(error) => {
                 tracing::error!(%error, agent = %caller.agent.name, "no receipt, no request");
@@ -126,20 +152,16 @@ impl Gate {
         }
     }
 
-    /// Returns when the policy no longer allows this request, which was admitted and still runs;
-    /// `websocket`: as one.
-    pub async fn revoked(&self, caller: &Caller, request: &Request, websocket: bool) {
+    /// Cuts what new policies no longer allow, as long as there are new policies.
+    pub async fn follow_policies(&self) {
         let mut policies = self.policies.clone();
         while policies.changed().await.is_ok() {
-            let policies = policies.borrow_and_update();
-            let policy = policies.agent(caller.agent.name.as_str());
-            match policy.map(|policy| policy.decide(request)) {
-                Some(Decision::Allow { rule, .. }) if rule.websocket || !websocket => {}
-                Some(Decision::Allow { .. } | Decision::Deny { .. }) | None => return,
+            let set = policies.borrow_and_update().clone();
+            let cut = self.lifelines.cut_disallowed(&set);
+            if cut > 0 {
+                tracing::info!(cut, "requests under way that the new policies do not allow were cut");
             }
         }
-        // The daemon is going; its own signal ends what runs.
-        std::future::pending().await
     }
 
     /// Records and words a refusal that was made before there was a request to judge.

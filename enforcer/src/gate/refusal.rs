@@ -13,6 +13,7 @@ use crate::audit::RequestId;
 /// Every reason for a refusal. Codes are stable: receipts, refusals and manuals name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
+    AgentDisabled,
     NoPolicy,
     NoRule,
     DenyRule,
@@ -34,10 +35,12 @@ pub enum Code {
     UpstreamTimeout,
     ResponseUnsearchable,
     ReceiptsUnavailable,
+    Withdrawn,
 }
 
 impl Code {
     pub const ALL: &[Code] = &[
+        Code::AgentDisabled,
         Code::NoPolicy,
         Code::NoRule,
         Code::DenyRule,
@@ -59,10 +62,12 @@ impl Code {
         Code::UpstreamTimeout,
         Code::ResponseUnsearchable,
         Code::ReceiptsUnavailable,
+        Code::Withdrawn,
     ];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Code::AgentDisabled => "agent_disabled",
             Code::NoPolicy => "no_policy",
             Code::NoRule => "no_rule",
             Code::DenyRule => "deny_rule",
@@ -84,12 +89,15 @@ impl Code {
             Code::UpstreamTimeout => "upstream_timeout",
             Code::ResponseUnsearchable => "response_unsearchable",
             Code::ReceiptsUnavailable => "receipts_unavailable",
+            Code::Withdrawn => "withdrawn",
         }
     }
 
     pub fn status(self) -> StatusCode {
         match self {
-            Code::NoPolicy
+            Code::AgentDisabled
+            | Code::Withdrawn
+            | Code::NoPolicy
             | Code::NoRule
             | Code::DenyRule
             | Code::UnusableRate
@@ -153,6 +161,14 @@ impl Code {
 
     fn advice(self) -> &'static str {
         match self {
+            Code::AgentDisabled => {
+                "A person has switched this agent off. Stop: do not retry and do not look for another way. Only \
+                 a person can switch it on again."
+            }
+            Code::Withdrawn => {
+                "The policy or the credential was changed while this request ran, so it was cut; whether it took \
+                 effect is not known. A new request is judged by what is in force now."
+            }
             Code::NoPolicy | Code::NoRule | Code::DenyRule | Code::SpecialAddress | Code::UnusableRate => {
                 "This is a decision, not a fault. Do not retry, use another address or turn off certificate \
                  checks. If the task needs it, tell the person you work for and give them the request id."

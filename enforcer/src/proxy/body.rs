@@ -1,7 +1,7 @@
 //! A request body on its way upstream: counted, bounded, searched for placeholders, never kept.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub enum Cut {
     Idle,
     #[error("the agent broke off its request body")]
     BrokenOff,
+    #[error("the request was cut")]
+    Withdrawn,
 }
 
 /// Shared between the body, which travels with the connection, and the exchange, which answers.
@@ -34,11 +36,17 @@ pub enum Cut {
 pub struct Progress {
     bytes: AtomicU64,
     cut: Mutex<Option<Cut>>,
+    stopped: AtomicBool,
 }
 
 impl Progress {
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Not one more frame goes out.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     pub fn cut(&self) -> Option<Cut> {
@@ -94,6 +102,9 @@ impl Body for Outgoing {
                 }
             };
             this.idle.touch();
+            if this.progress.stopped.load(Ordering::Relaxed) {
+                return this.cut(Cut::Withdrawn);
+            }
             let frame = match frame {
                 None => {
                     this.inner = None;

@@ -2,11 +2,11 @@
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::wire::{Wire, reset};
 use super::{Connection, Shared, Slot, sniff};
 use crate::agent::{Agent, Caller};
 use crate::gate::{Asked, Code};
@@ -35,15 +35,14 @@ pub(super) async fn serve(
             return;
         }
     };
+    let lifeline = shared.gate.lifelines().connection(&agent.name, &ended);
+    let ended = lifeline.token().clone();
     let caller = Caller { agent, pid: origin.pid, uid: origin.uid, comm: origin.comm.into() };
-    let connection = Connection { caller, destination: origin.dst, tls: None, shared, ended, slot };
-    sniff::dispatch(Box::new(stream), connection).await;
-}
-
-/// Closes with a reset, so that the agent sees a refusal and not an empty answer.
-fn reset(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "the refused connection closes without a reset");
+    let connection =
+        Connection { caller, destination: origin.dst, tls: None, shared, ended: ended.clone(), slot };
+    let wire = Wire::downstream(stream, lifeline);
+    // Cut: everything of the connection is dropped here, the socket with it.
+    if ended.run_until_cancelled(sniff::dispatch(Box::new(wire), connection)).await.is_none() {
+        tracing::debug!("a connection was cut");
     }
 }

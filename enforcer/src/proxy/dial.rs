@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::wire::Wire;
 use crate::dns::{ResolveError, Resolver, forbidden};
 
 /// For all addresses of a host together.
@@ -95,11 +96,7 @@ pub async fn tcp(
 }
 
 /// A verified handshake over it.
-pub async fn tls(
-    stream: TcpStream,
-    host: &Host,
-    config: Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, DialError> {
+pub async fn tls(stream: Wire, host: &Host, config: Arc<ClientConfig>) -> Result<TlsStream<Wire>, DialError> {
     let fail = |error| DialError::Handshake { host: host.to_string(), error };
     let name = match (host.ip(), host.name()) {
         (Some(ip), _) => ServerName::IpAddress(ip.into()),

@@ -13,6 +13,7 @@ pub mod pool;
 pub mod sniff;
 pub mod stream;
 pub mod upstream;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -98,7 +99,7 @@ pub struct Connection {
     /// Set once TLS has been terminated.
     pub tls: Option<Terminated>,
     pub shared: Arc<Shared>,
-    /// Ends whatever was spawned for this connection when its session is dropped.
+    /// Ends whatever was spawned for this connection when it is cut or its session is dropped.
     pub ended: CancellationToken,
     /// Whatever outlives the protocol (a relay after an upgrade) keeps it, and so still counts.
     pub slot: Slot,

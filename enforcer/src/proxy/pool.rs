@@ -14,12 +14,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::body::Outgoing;
 use super::dial::{self, DialError};
 use super::stream::Io;
 use super::upstream::{Origin, UpstreamError};
+use super::wire::Wire;
 use crate::dns::{Resolver, forbidden};
+use crate::gate::lifeline::Lifeline;
 use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
@@ -42,6 +45,8 @@ pub(super) struct Pool {
     pub(super) dials: Arc<Semaphore>,
     /// Held while the shared connection is opened, so that many first requests open one.
     opening: tokio::sync::Mutex<()>,
+    /// Cut, it ends every connection, those in use included.
+    lifeline: Lifeline,
 }
 
 #[derive(Default)]
@@ -83,7 +88,11 @@ impl Lease {
 }
 
 impl Pool {
-    pub(super) fn new(tls: &ClientTls, dials: Arc<Semaphore>) -> Result<Self, UpstreamError> {
+    pub(super) fn new(
+        tls: &ClientTls,
+        lifeline: Lifeline,
+        dials: Arc<Semaphore>,
+    ) -> Result<Self, UpstreamError> {
         let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
         Ok(Pool {
             http1: config(&[b"http/1.1"])?,
@@ -91,7 +100,13 @@ impl Pool {
             state: Mutex::default(),
             dials,
             opening: tokio::sync::Mutex::default(),
+            lifeline,
         })
+    }
+
+    /// What it opens ends at once; another pool has to take its place.
+    pub(super) fn is_cut(&self) -> bool {
+        self.lifeline.token().is_cancelled()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,6 +173,8 @@ impl Pool {
     ) -> Result<Taken, UpstreamError> {
         let _dial = self.dials.acquire().await.expect("the semaphore is never closed");
         let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
+        let cut = self.lifeline.token();
+        let stream = Wire::upstream(stream, cut.clone());
         let (io, h2): (Box<dyn Io>, bool) = match origin.scheme {
             enforcer_policy::Scheme::Http => (Box::new(stream), false),
             enforcer_policy::Scheme::Https => {
@@ -179,7 +196,7 @@ impl Pool {
                 .handshake(io)
                 .await
                 .map_err(UpstreamError::Begin)?;
-            drive(connection);
+            drive(connection, cut.clone());
             self.state().shared = Some((sender.clone(), address));
             Sender::Http2(sender)
         } else {
@@ -188,7 +205,7 @@ impl Pool {
                 .handshake(io)
                 .await
                 .map_err(UpstreamError::Begin)?;
-            drive(connection.with_upgrades());
+            drive(connection.with_upgrades(), cut.clone());
             if multiplex {
                 self.state().http1_only = true;
             }
@@ -246,13 +263,13 @@ impl Taken {
     }
 }
 
-/// Lets the client's half of hyper run until the pool or the peer lets go of it.
-fn drive<F>(connection: F)
+/// Lets the client's half of hyper run until the pool or the peer lets go of it, or it is cut.
+fn drive<F>(connection: F, cut: CancellationToken)
 where
     F: Future<Output = Result<(), hyper::Error>> + Send + 'static,
 {
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });

@@ -20,6 +20,7 @@ use super::pool::{Lease, Pool};
 use crate::credential::Authorized;
 use crate::dns::Resolver;
 use crate::gate::Code;
+use crate::gate::lifeline::Lifelines;
 use crate::tls::{ClientTls, TlsError};
 
 /// A model may think this long before it answers; beyond, the connection is taken for dead.
@@ -111,12 +112,13 @@ pub enum Carriage {
 pub struct Upstreams {
     resolver: Arc<Resolver>,
     tls: ClientTls,
+    lifelines: Arc<Lifelines>,
     pools: Mutex<HashMap<Identity, Arc<Pool>>>,
 }
 
 impl Upstreams {
-    pub fn new(resolver: Arc<Resolver>, tls: ClientTls) -> Self {
-        Upstreams { resolver, tls, pools: Mutex::default() }
+    pub fn new(resolver: Arc<Resolver>, tls: ClientTls, lifelines: Arc<Lifelines>) -> Self {
+        Upstreams { resolver, tls, lifelines, pools: Mutex::default() }
     }
 
     /// Sends the request and waits for the head of the answer. `progress` belongs to `body`.
@@ -168,14 +170,16 @@ impl Upstreams {
 
     fn pool(&self, identity: Identity) -> Result<Arc<Pool>, UpstreamError> {
         let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(pool) = pools.get(&identity) {
+        if let Some(pool) = pools.get(&identity).filter(|pool| !pool.is_cut()) {
             return Ok(pool.clone());
         }
         // A new origin is rare next to a request; the moment to forget the ones nobody uses.
         pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
         let of_agent = pools.iter().find(|(known, _pool)| known.agent == identity.agent);
         let dials = of_agent.map_or_else(|| Arc::new(Semaphore::new(DIALS)), |(_, pool)| pool.dials.clone());
-        let pool = Arc::new(Pool::new(&self.tls, dials)?);
+        let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
+        let lifeline = self.lifelines.upstream(&identity.agent, secrets);
+        let pool = Arc::new(Pool::new(&self.tls, lifeline, dials)?);
         pools.insert(identity, pool.clone());
         Ok(pool)
     }
@@ -221,7 +225,8 @@ mod tests {
     #[test]
     fn an_agent_has_one_bound_on_dials_over_all_its_origins() {
         let resolver = Arc::new(Resolver::new(Vec::new(), Vec::new(), Duration::from_secs(1)));
-        let upstreams = Upstreams::new(resolver, ClientTls::with_roots(rustls::RootCertStore::empty()));
+        let upstreams =
+            Upstreams::new(resolver, ClientTls::with_roots(rustls::RootCertStore::empty()), Arc::default());
         let pool = |agent: &str, host: &str| {
             let identity = Identity {
                 agent: AgentName::parse(agent).unwrap(),

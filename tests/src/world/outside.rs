@@ -174,6 +174,7 @@ http {{
     location /echo-gzip {{ gzip on; gzip_min_length 1; gzip_types text/plain; default_type text/plain; return 200 "you sent: $http_authorization\nagain: $http_authorization\n"; }}
     location /redirect {{ return 302 https://{other}/landing; }}
     location /big {{ alias {d}/big; default_type text/plain; }}
+    location /slow {{ alias {d}/big; default_type text/plain; limit_rate 40k; }}
     location / {{ {answer} }}
   }}
   server {{ {tls} server_name {other} {internal} {rebound}; location / {{ {answer} }} }}

@@ -7,7 +7,7 @@ use super::{Finding, SourceFile};
 /// Foundations have an order among themselves, written out here.
 const LAYERS: &[&[&str]] = &[
     &["text"],
-    &["shutdown", "telemetry", "config", "agent", "policies"],
+    &["shutdown", "telemetry", "config", "agent", "policies", "switches"],
     &["secret", "audit"],
     &["tls"],
     &["gate"],

@@ -160,6 +160,17 @@ impl Cgroup {
         }
     }
 
+    /// Stops all its processes where they are, or lets them go on. One that is gone is neither.
+    pub(crate) fn freeze(&self, freeze: bool) -> io::Result<()> {
+        if !self.exists() {
+            return Ok(());
+        }
+        match fs::write(self.path.join("cgroup.freeze"), if freeze { "1" } else { "0" }) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Ends whatever is left in it and removes it.
     pub(crate) fn remove(&self) -> io::Result<()> {
         /// Processes that were killed need a moment to leave.

@@ -14,8 +14,11 @@ pub enum ToWorker {
     Start { config: String, backstop: Backstop },
     /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
     Prepare { seq: u64, agent: String, session: String },
-    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6. Answer: `Done`.
+    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6. Answer: `Done`,
+    /// `Disabled` or `Refused`; the kernel lets the session connect only after `Done`.
     Govern { seq: u64, session: Session },
+    /// Answer to `ToKeeper::Switch`. `error`: what did not work, in words for a person.
+    Switched { seq: u64, error: Option<String> },
     /// The session's cgroup is empty and gone.
     Ended { session: String },
     /// Read the policies again (SIGHUP). Answer: `Done` or `Refused`.
@@ -60,6 +63,29 @@ pub enum ToKeeper {
         seq: u64,
         message: String,
         hint: Option<String>,
+    },
+    /// The session would be served, but its agent is off: the kernel denies it everything.
+    Disabled {
+        seq: u64,
+        freeze: bool,
+        message: String,
+        hint: Option<String>,
+    },
+    /// A request of the worker's: shut all sessions of this agent in, or let them connect again. `seq` is the
+    /// worker's own. Answer: `ToWorker::Switched`.
+    Switch {
+        seq: u64,
+        agent: String,
+        to: Switch,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Switch {
+    On,
+    /// `freeze`: its processes do not run either, until it is on again.
+    Off {
+        freeze: bool,
     },
 }
 

@@ -1,20 +1,22 @@
 //! The body of an answer on its way to the agent, and the end of its record.
 //!
-//! Whatever happens to the stream (end, error, an agent that hangs up), the record is finished once
-//! and says which it was.
+//! Whatever happens to the stream (end, error, an agent that hangs up, a yes taken back), the record
+//! is finished once and says which it was.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::task::AbortHandle;
 
 use super::watch::InFlight;
 use crate::audit::{Outcome, RecordGuard, RequestId};
+use crate::gate::lifeline::{Cause, Cutoff, Lifeline};
 use crate::proxy::BoxError;
 use crate::proxy::body::Progress;
 use crate::proxy::idle::Idle;
@@ -24,9 +26,13 @@ use crate::redact::ScrubbedBody;
 /// Between two pieces of an answer. Event streams send comments more often than this.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// The receipt of an admitted request, with what has become known of its outcome.
+/// The receipt of an admitted request, with what has become known of its outcome. The request is
+/// under way, and can be cut, for as long as its record is open.
 pub struct Record {
-    guard: RecordGuard,
+    id: RequestId,
+    /// `None`: closed.
+    guard: Option<RecordGuard>,
+    lifeline: Lifeline,
     start: Instant,
     outcome: Outcome,
     progress: Arc<Progress>,
@@ -34,12 +40,33 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(guard: RecordGuard, start: Instant) -> Self {
-        Record { guard, start, outcome: Outcome::default(), progress: Arc::default(), relayed: 0 }
+    pub fn new(guard: RecordGuard, lifeline: Lifeline, start: Instant) -> Self {
+        Record {
+            id: guard.id().clone(),
+            guard: Some(guard),
+            lifeline,
+            start,
+            outcome: Outcome::default(),
+            progress: Arc::default(),
+            relayed: 0,
+        }
     }
 
     pub fn id(&self) -> &RequestId {
-        self.guard.id()
+        &self.id
+    }
+
+    pub fn lifeline(&self) -> &Lifeline {
+        &self.lifeline
+    }
+
+    /// Why it was cut, if it was.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.lifeline.cause()
+    }
+
+    pub fn cutoff(&self) -> Cutoff {
+        self.lifeline.cutoff()
     }
 
     /// Counts the request's bytes from here.
@@ -78,13 +105,32 @@ impl Record {
     }
 
     /// `end` is one of the words of `audit::Outcome`.
-    pub fn finish(self, end: &str, error: Option<String>) {
-        let Record { guard, start, mut outcome, progress, relayed } = self;
+    pub fn finish(mut self, end: &str, error: Option<String>) {
+        self.close(end, error);
+    }
+
+    fn close(&mut self, end: &str, error: Option<String>) {
+        let Some(guard) = self.guard.take() else { return };
+        let (end, error) = match self.lifeline.cause() {
+            // Whatever the end looked like from there, this is what ended it.
+            Some(cause) if end != "done" => {
+                self.progress.stop();
+                ("cut", Some(cause.text()))
+            }
+            _ => (end, error),
+        };
+        let mut outcome = std::mem::take(&mut self.outcome);
         outcome.end = end.to_owned();
         outcome.error = error;
-        outcome.request_bytes = progress.bytes() + relayed;
-        outcome.total_us = micros(start);
+        outcome.request_bytes = self.progress.bytes() + self.relayed;
+        outcome.total_us = micros(self.start);
         guard.finish(outcome);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.close("cancelled", None);
     }
 }
 
@@ -138,38 +184,63 @@ impl Scrubbed for ScrubbedBody<Incoming> {
     }
 }
 
-/// Resolves when the policy no longer allows the request.
-pub type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
-pub const REVOKED: &str = "the policy no longer allows this request";
-
 /// The rest of an answer.
 pub struct Tail<B: Scrubbed> {
+    shared: Arc<Mutex<Shared<B>>>,
+    /// Ends the rest when the request is cut, also while the agent does not read.
+    watcher: Option<AbortHandle>,
+    _in_flight: InFlight,
+}
+
+struct Shared<B: Scrubbed> {
+    /// `None`: it was cut.
+    rest: Option<Rest<B>>,
+    reader: Option<Waker>,
+}
+
+struct Rest<B: Scrubbed> {
     body: B,
     /// Pass trailers on (gRPC); otherwise they are dropped.
     trailers: bool,
     idle: Idle,
     lease: Option<Lease>,
     record: Option<Record>,
-    revoked: Revoked,
-    _in_flight: InFlight,
 }
 
-impl<B: Scrubbed> Tail<B> {
-    pub fn new(
-        body: B,
-        trailers: bool,
-        lease: Lease,
-        record: Record,
-        revoked: Revoked,
-        in_flight: InFlight,
-    ) -> Self {
-        let idle = Idle::new(IDLE);
-        let (lease, record) = (Some(lease), Some(record));
-        let mut tail = Tail { body, trailers, idle, lease, record, revoked, _in_flight: in_flight };
-        tail.note_end();
-        tail
+impl<B: Scrubbed + Send + 'static> Tail<B> {
+    pub fn new(body: B, trailers: bool, lease: Lease, record: Record, in_flight: InFlight) -> Self {
+        let cutoff = record.cutoff();
+        let mut rest =
+            Rest { body, trailers, idle: Idle::new(IDLE), lease: Some(lease), record: Some(record) };
+        rest.note_end();
+        let open = rest.record.is_some();
+        let shared = Arc::new(Mutex::new(Shared { rest: Some(rest), reader: None }));
+        let watcher = open.then(|| tokio::spawn(cut_off(cutoff, shared.clone())).abort_handle());
+        Tail { shared, watcher, _in_flight: in_flight }
     }
+}
 
+/// Drops the rest once the request is cut; whoever reads it finds out.
+async fn cut_off<B: Scrubbed>(cutoff: Cutoff, shared: Arc<Mutex<Shared<B>>>) {
+    cutoff.happens().await;
+    let (rest, reader) = {
+        let mut shared = lock(&shared);
+        (shared.rest.take(), shared.reader.take())
+    };
+    if let Some(mut rest) = rest {
+        rest.close("cut", None);
+    }
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}
+
+fn lock<B: Scrubbed>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    // After a panic in a body its connection is given up; nothing else can see it.
+    shared.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl<B: Scrubbed> Rest<B> {
     /// hyper stops asking once the body says that it is at its end.
     fn note_end(&mut self) {
         if self.body.is_end_stream() {
@@ -193,18 +264,41 @@ impl<B: Scrubbed> Tail<B> {
 
     /// The connection it came on is not used again: its lease is dropped.
     fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.cut("upstream_failed", format!("the answer broke off: {error}"), error)
+        self.lease = None;
+        self.close("upstream_failed", Some(format!("the answer broke off: {error}")));
+        Poll::Ready(Some(Err(error)))
     }
 
-    fn cut(
-        &mut self,
-        end: &str,
-        why: String,
-        error: BoxError,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.lease = None;
-        self.close(end, Some(why));
-        Poll::Ready(Some(Err(error)))
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => {
+                    return match self.idle.poll_expired(cx) {
+                        Poll::Ready(()) => self.fail("the server sent nothing for 10 minutes".into()),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+                Poll::Ready(None) => {
+                    self.complete();
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => return self.fail(error.into()),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.idle.touch();
+                    match frame.data_ref() {
+                        Some(data) => {
+                            if let Some(record) = &mut self.record {
+                                record.passed(data.len() as u64);
+                            }
+                        }
+                        None if !self.trailers => continue,
+                        None => {}
+                    }
+                    self.note_end();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            }
+        }
     }
 }
 
@@ -213,55 +307,39 @@ impl<B: Scrubbed> Body for Tail<B> {
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        loop {
-            match Pin::new(&mut this.body).poll_frame(cx) {
-                Poll::Pending => {
-                    if this.record.is_some() && this.revoked.as_mut().poll(cx).is_ready() {
-                        return this.cut("refused", REVOKED.to_owned(), REVOKED.into());
-                    }
-                    return match this.idle.poll_expired(cx) {
-                        Poll::Ready(()) => this.fail("the server sent nothing for 10 minutes".into()),
-                        Poll::Pending => Poll::Pending,
-                    };
-                }
-                Poll::Ready(None) => {
-                    this.complete();
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => return this.fail(error.into()),
-                Poll::Ready(Some(Ok(frame))) => {
-                    this.idle.touch();
-                    match frame.data_ref() {
-                        Some(data) => {
-                            if let Some(record) = &mut this.record {
-                                record.passed(data.len() as u64);
-                            }
-                        }
-                        None if !this.trailers => continue,
-                        None => {}
-                    }
-                    this.note_end();
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+        let mut shared = lock(&self.shared);
+        let Shared { rest, reader } = &mut *shared;
+        let Some(rest) = rest else { return Poll::Ready(Some(Err("the request was cut".into()))) };
+        let poll = rest.poll_frame(cx);
+        if poll.is_pending() {
+            match reader {
+                Some(reader) => reader.clone_from(cx.waker()),
+                None => *reader = Some(cx.waker().clone()),
             }
         }
+        poll
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        lock(&self.shared).rest.as_ref().is_some_and(|rest| rest.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        lock(&self.shared).rest.as_ref().map_or_else(SizeHint::default, |rest| rest.body.size_hint())
     }
 }
 
 impl<B: Scrubbed> Drop for Tail<B> {
     fn drop(&mut self) {
-        self.close("cancelled", Some("the agent closed the connection before the end of the answer".into()));
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+        if let Some(mut rest) = lock(&self.shared).rest.take() {
+            let error = "the agent closed the connection before the end of the answer";
+            rest.close("cancelled", Some(error.into()));
+        }
     }
 }

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
-use super::answer::{REVOKED, Record, Reply, Revoked, Tail};
+use super::answer::{Record, Reply, Tail};
 use super::canonical::{self, Arrived};
 use super::watch::InFlight;
 use super::{headers, upgrade};
@@ -71,9 +71,10 @@ pub async fn exchange(
             return manner.refuse(&refusal, in_flight, false);
         }
     };
-    let Admitted { permit, guard, policy } = admitted;
+    let Admitted { permit, guard, policy, lifeline } = admitted;
     let told = Told { agent: policy.name.to_string(), line, rule: permit.rule().name.to_string(), manner };
-    let mut record = Record::new(guard, start);
+    let mut record = Record::new(guard, lifeline, start);
+    let cutoff = record.cutoff();
 
     let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
     if let Some(limit) = limit.filter(|limit| body.size_hint().lower() > *limit) {
@@ -91,21 +92,16 @@ pub async fn exchange(
         Ok(uri) => parts.uri = uri,
         Err(error) => return told.refuse(record, in_flight, Code::BadRequest, error.to_string()),
     }
-    let running = permit.request().clone();
-    let mut revoked = revoked(connection.clone(), running.clone());
+    if wanted.is_some() {
+        record.lifeline().opens_websocket();
+    }
     let brought = permit.credential().map(|credential| credential.name.clone());
 
-    let authorized = match credential::authorize(
-        permit,
-        parts,
-        &policy,
-        &shared.placeholders,
-        &shared.secrets,
-    )
-    .await
-    {
-        Ok(authorized) => authorized,
-        Err(error) => {
+    let authorizing = credential::authorize(permit, parts, &policy, &shared.placeholders, &shared.secrets);
+    let authorized = match cutoff.unless(authorizing).await {
+        Ok(Ok(authorized)) => authorized,
+        Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
+        Ok(Err(error)) => {
             tracing::warn!(%error, agent = %told.agent, id = %record.id(), "a credential was not attached");
             manner.drain(body).await;
             return told.refuse(record, in_flight, unauthorized(&error), credential_text(&error));
@@ -115,6 +111,7 @@ pub async fn exchange(
     if let (Some(credential), Some(value)) = (brought, authorized.injected.first()) {
         record.attached(format!("{credential}@{}", value.version));
     }
+    record.lifeline().uses(authorized.injected.iter().map(|value| value.name.clone()).collect());
     if !authorized.guarded.is_empty() {
         headers::clean_for_search(&mut authorized.parts.headers);
     }
@@ -132,13 +129,11 @@ pub async fn exchange(
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
     let private = policy.private_addresses();
-    let sent = tokio::select! {
-        sent = shared.upstreams.send(authorized, outgoing, &progress, private, carriage) => sent,
-        () = &mut revoked => return told.refuse(record, in_flight, Code::NoRule, REVOKED.to_owned()),
-    };
-    let sent = match sent {
-        Ok(sent) => sent,
-        Err(error) => {
+    let sending = shared.upstreams.send(authorized, outgoing, &progress, private, carriage);
+    let sent = match cutoff.unless(sending).await {
+        Ok(Ok(sent)) => sent,
+        Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
+        Ok(Err(error)) => {
             let (code, reason) = failed(&error, progress.cut());
             return told.refuse(record, in_flight, code, reason);
         }
@@ -147,7 +142,7 @@ pub async fn exchange(
     record.answered(response.status().as_u16(), address.to_string());
     if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            let open = upgrade::Open { connection: connection.clone(), running, needles };
+            let open = upgrade::Open { connection: connection.clone(), needles };
             return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
                 Ok(answer) => answer,
                 Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
@@ -169,16 +164,11 @@ pub async fn exchange(
     let grpc = is_grpc(&head.headers);
     match redact::scrub(&mut head, body, needles) {
         Ok(body) => {
-            let tail = Tail::new(body, grpc, lease, record, revoked, in_flight);
+            let tail = Tail::new(body, grpc, lease, record, in_flight);
             Response::from_parts(head, Reply::Stream(Box::new(tail)))
         }
         Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
     }
-}
-
-/// Resolves when the policy no longer allows what is running.
-fn revoked(connection: Arc<Connection>, running: enforcer_policy::Request) -> Revoked {
-    Box::pin(async move { connection.shared.gate.revoked(&connection.caller, &running, false).await })
 }
 
 /// How the agent speaks, kept after the head has gone upstream.
@@ -238,6 +228,11 @@ struct Told {
 
 impl Told {
     fn refuse(self, mut record: Record, in_flight: InFlight, code: Code, reason: String) -> Response<Reply> {
+        // What went wrong once it was cut went wrong because of that.
+        let (code, reason) = match record.cause() {
+            Some(cause) => (Code::Withdrawn, cause.told()),
+            None => (code, reason),
+        };
         let refusal = Refusal {
             code,
             id: record.id().clone(),
@@ -273,6 +268,7 @@ fn failed(error: &UpstreamError, cut: Option<Cut>) -> (Code, String) {
         Some(cut @ Cut::TooLarge(_)) => (Code::TooLarge, cut.to_string()),
         Some(cut @ Cut::Placeholder(_)) => (Code::PlaceholderMisplaced, cut.to_string()),
         Some(cut @ (Cut::Idle | Cut::BrokenOff)) => (Code::BadRequest, cut.to_string()),
+        Some(cut @ Cut::Withdrawn) => (Code::Withdrawn, cut.to_string()),
         None => (error.code(), error.to_string()),
     }
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use enforcer_policy::Request;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
@@ -84,7 +83,6 @@ impl Wanted {
 /// What the relay needs to know about the request it serves.
 pub struct Open {
     pub connection: Arc<Connection>,
-    pub running: Request,
     pub needles: Arc<Needles>,
 }
 
@@ -121,31 +119,33 @@ pub fn accept(
     }
     wanted.write(&mut head.headers);
     let upstream = hyper::upgrade::on(response);
-    let ended = open.connection.ended.clone();
-    tokio::spawn(async move {
-        // When the session goes the relay goes; the record's guard then writes `cancelled`.
-        ended.run_until_cancelled(run(wanted.agent, upstream, open, record)).await
-    });
+    tokio::spawn(run(wanted.agent, upstream, open, record));
     Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))
 }
 
 async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {
-    let (agent, upstream) = match tokio::try_join!(agent, upstream) {
-        Ok(both) => both,
-        Err(error) => return record.finish("upstream_failed", Some(format!("the upgrade failed: {error}"))),
+    let Open { connection, needles } = open;
+    let upgraded = async { tokio::try_join!(agent, upstream) };
+    let (agent, upstream) = match connection.ended.run_until_cancelled(upgraded).await {
+        Some(Ok(both)) => both,
+        Some(Err(error)) => {
+            return record.finish("upstream_failed", Some(format!("the upgrade failed: {error}")));
+        }
+        None => return record.finish("cancelled", None),
     };
-    let Open { connection, running, needles } = open;
-    let shared = &connection.shared;
+    let cutoff = record.cutoff();
     let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
     let (end, error) = tokio::select! {
         relayed = relay(agent, upstream, &up, &down, needles) => match relayed {
             Ok(()) => ("done", None),
             Err(error) => ("upstream_failed", Some(error.to_string())),
         },
-        () = shared.gate.revoked(&connection.caller, &running, true) => {
-            ("refused", Some("the policy no longer allows this connection".to_owned()))
+        cause = cutoff.happens() => ("cut", Some(cause.text())),
+        // The session is gone, or the connection was cut.
+        () = connection.ended.cancelled() => ("cancelled", None),
+        () = connection.shared.shutdown.cancelled() => {
+            ("cancelled", Some("the enforcer is stopping".to_owned()))
         }
-        () = shared.shutdown.cancelled() => ("cancelled", Some("the enforcer is stopping".to_owned())),
     };
     record.relayed(up.into_inner(), down.into_inner());
     record.finish(end, error);

@@ -82,6 +82,9 @@ pub(super) async fn answer(
             Response::builder().header("content-type", "application/grpc").body(body.boxed_unsync()).unwrap()
         }
         "big" => Response::new(full(&"0123456789abcdef".repeat(64 * 1024))),
+        "silence" => std::future::pending().await,
+        // More than any window holds.
+        "huge" => Response::new(full(&"0123456789abcdef".repeat(1024 * 1024))),
         "close" => return Err("closed without an answer".into()),
         _ => Response::new(full("ok")),
     })

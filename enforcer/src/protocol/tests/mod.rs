@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod cuts;
 mod requests;
 mod streams;
 mod world;

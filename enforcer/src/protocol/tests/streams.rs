@@ -250,7 +250,7 @@ async fn what_a_new_policy_forbids_stops_while_it_runs() {
     assert_eq!(answer, b"HTTP/1.1 403");
     for receipt in world.receipts(3).await {
         let outcome = receipt.outcome.unwrap();
-        assert_eq!(outcome.end, "refused");
+        assert_eq!(outcome.end, "cut");
         assert!(outcome.error.unwrap().contains("no longer allows"));
     }
 }

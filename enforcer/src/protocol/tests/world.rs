@@ -31,9 +31,11 @@ use crate::audit::{AuditLog, Options, Query, Receipt};
 use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
+use crate::gate::lifeline::Lifelines;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{BoxError, CONNECTIONS, Caps, Origins, Session, Shared, Upstreams, serve_session};
 use crate::secret::Secrets;
+use crate::switches::Switches;
 use crate::tls::{Authority, ClientTls, Servers, provider};
 
 pub(super) const SECRET: &str = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c";
@@ -65,6 +67,9 @@ pub(super) struct World {
     listeners: HashMap<&'static str, SocketAddr>,
     root: RootCertStore,
     pub(super) policies: watch::Sender<Arc<PolicySet>>,
+    pub(super) lifelines: Arc<Lifelines>,
+    pub(super) switches: Arc<Switches>,
+    pub(super) secrets: Secrets,
     audit: AuditLog,
     pub(super) shutdown: CancellationToken,
     pub(super) sessions: Vec<JoinHandle<()>>,
@@ -142,17 +147,21 @@ impl World {
         upstream_roots.add(certificate).unwrap();
         let origins = Arc::new(Table::default());
         let shutdown = CancellationToken::new();
+        let lifelines = Arc::new(Lifelines::default());
+        let switches = Arc::new(Switches::open(directory.path()).unwrap());
         let shared = Arc::new(Shared {
-            gate: Gate::new(watching, audit.clone()),
+            gate: Gate::new(watching, switches.clone(), lifelines.clone(), audit.clone()),
             servers: Servers::new(Arc::new(authority), open_root).unwrap(),
-            secrets,
+            secrets: secrets.clone(),
             placeholders: Placeholders::new(&[9; 32]),
-            upstreams: Upstreams::new(resolver, ClientTls::with_roots(upstream_roots)),
+            upstreams: Upstreams::new(resolver, ClientTls::with_roots(upstream_roots), lifelines.clone()),
             origins: Box::new(Redirects(origins.clone())),
             protocols: PROTOCOLS,
             shutdown: shutdown.clone(),
             caps: Caps::default(),
         });
+        let judging = shared.clone();
+        tokio::spawn(async move { judging.gate.follow_policies().await });
         let (mut listeners, mut sessions) = (HashMap::new(), Vec::new());
         for (number, name) in [(1, "one"), (2, "two")] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -176,6 +185,9 @@ impl World {
             listeners,
             root,
             policies,
+            lifelines,
+            switches,
+            secrets,
             audit,
             shutdown,
             sessions,
@@ -186,6 +198,17 @@ impl World {
     /// What the upstream has seen so far.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until the upstream has been asked for this path.
+    pub(super) async fn asked(&self, path: &str) {
+        for _ in 0..250 {
+            if self.seen().iter().any(|seen| seen.line.contains(path)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the upstream was not asked for {path}: {:?}", self.seen());
     }
 
     /// All receipts, oldest first, once there are `count` of them with an outcome.

@@ -1,4 +1,5 @@
-//! Running sessions: told to each worker, watched until their cgroup is empty, taken up again after a restart.
+//! Running sessions: told to each worker, watched until their cgroup is empty, shut in when their agent is
+//! switched off, taken up again after a restart.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +11,7 @@ use super::Keeper;
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
-use crate::message::{ToKeeper, ToWorker};
+use crate::message::{Switch, ToKeeper, ToWorker};
 use crate::netns::Netns;
 use crate::session::{self, Record};
 
@@ -20,32 +21,108 @@ pub(super) struct Running {
     pub(super) record: Record,
     /// Our own copies, so that the next worker gets the same sockets with the connections waiting in them.
     listeners: Vec<OwnedFd>,
-    /// The worker that serves them, by generation.
-    governed: Mutex<u64>,
+    governed: Mutex<Governed>,
+}
+
+#[derive(Debug, Default)]
+struct Governed {
+    /// The worker that serves the session, by generation.
+    by: u64,
+    standing: Standing,
+}
+
+/// What the worker said of a session's agent.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Standing {
+    #[default]
+    On,
+    /// It is switched off; the kernel denies the session everything.
+    Off { message: String, hint: Option<String> },
 }
 
 impl Running {
     pub(super) fn new(record: Record, listeners: Vec<OwnedFd>) -> Arc<Self> {
-        Arc::new(Running { record, listeners, governed: Mutex::new(0) })
+        Arc::new(Running { record, listeners, governed: Mutex::default() })
     }
 }
 
-/// Has the running worker serve the session, if it does not yet.
-pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<(), Error> {
+/// Has the running worker serve the session, if it does not yet, and puts in force in the kernel what it says.
+pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Error> {
+    // Held until the kernel knows: a switch that comes meanwhile has the last word.
     let mut governed = running.governed.lock().unwrap_or_else(|e| e.into_inner());
-    if *governed == keeper.worker.generation() {
-        return Ok(());
+    if governed.by == keeper.worker.generation() {
+        return Ok(governed.standing.clone());
     }
     let descriptors: Vec<_> = running.listeners.iter().map(AsFd::as_fd).collect();
     let session = running.record.session.clone();
-    match keeper.worker.call(|seq| ToWorker::Govern { seq, session }, &descriptors)? {
-        (generation, ToKeeper::Done { .. }) => {
-            *governed = generation;
-            Ok(())
+    let (generation, answer) = keeper.worker.call(|seq| ToWorker::Govern { seq, session }, &descriptors)?;
+    let standing = match answer {
+        ToKeeper::Done { .. } => {
+            release_to_work(keeper, &running.record)?;
+            Standing::On
         }
-        (_, ToKeeper::Refused { message, hint, .. }) => Err(Error::Refused { message, hint, exit_code: 125 }),
-        (_, ToKeeper::Ready | ToKeeper::Prepared { .. }) => Err(unexpected()),
+        ToKeeper::Disabled { freeze, message, hint, .. } => {
+            shut_in(keeper, &running.record, freeze)?;
+            Standing::Off { message, hint }
+        }
+        ToKeeper::Refused { message, hint, .. } => {
+            return Err(Error::Refused { message, hint, exit_code: 125 });
+        }
+        ToKeeper::Ready | ToKeeper::Prepared { .. } | ToKeeper::Switch { .. } => return Err(unexpected()),
+    };
+    *governed = Governed { by: generation, standing: standing.clone() };
+    Ok(standing)
+}
+
+/// The session may connect, to the injector.
+fn release_to_work(keeper: &Keeper, record: &Record) -> Result<(), Error> {
+    Ok(keeper.programs.govern(record.session.cgroup_id, record.session.netns_cookie, true)?)
+}
+
+/// The kernel denies the session everything.
+fn shut_in(keeper: &Keeper, record: &Record, freeze: bool) -> Result<(), Error> {
+    keeper.programs.release(record.session.cgroup_id)?;
+    if freeze {
+        record.cgroup().freeze(true).doing(|| format!("freeze {}", record.cgroup.display()))?;
     }
+    Ok(())
+}
+
+/// Switches an agent as the worker asks, and tells it how that went. In a thread of its own, because a session
+/// may be waiting for an answer of the worker's.
+pub(super) fn switch_soon(keeper: &Arc<Keeper>, seq: u64, agent: String, to: Switch) {
+    let switching = Arc::clone(keeper);
+    let started = std::thread::Builder::new().name("switch".into()).spawn(move || {
+        let error = switch(&switching, &agent, to);
+        info!(agent, ?to, error, "agent switched");
+        switching.worker.tell(&ToWorker::Switched { seq, error });
+    });
+    if let Err(error) = started {
+        let error = Some(format!("cannot start a thread: {error}"));
+        keeper.worker.tell(&ToWorker::Switched { seq, error });
+    }
+}
+
+/// Goes on past failures, and says which there were.
+fn switch(keeper: &Keeper, agent: &str, to: Switch) -> Option<String> {
+    let mut all: Vec<_> = keeper.sessions().values().cloned().collect();
+    all.retain(|running| running.record.session.agent == agent);
+    let mut troubles = Vec::new();
+    for running in all {
+        let mut governed = running.governed.lock().unwrap_or_else(|e| e.into_inner());
+        let record = &running.record;
+        let switched = match to {
+            Switch::Off { freeze } => shut_in(keeper, record, freeze),
+            Switch::On => release_to_work(keeper, record).and_then(|()| {
+                governed.standing = Standing::On;
+                record.cgroup().freeze(false).doing(|| format!("thaw {}", record.cgroup.display()))
+            }),
+        };
+        if let Err(error) = switched {
+            troubles.push(format!("session {}: {}", record.session.id, error.chain()));
+        }
+    }
+    (!troubles.is_empty()).then(|| troubles.join("; "))
 }
 
 pub(super) fn unexpected() -> Error {
@@ -60,7 +137,8 @@ pub(super) fn govern_all_soon(keeper: &Arc<Keeper>) {
         for running in all {
             let session = &running.record.session.id;
             match govern(&keeper, &running) {
-                Ok(()) => info!(session, "the new worker serves the session"),
+                Ok(Standing::On) => info!(session, "the new worker serves the session"),
+                Ok(Standing::Off { message, .. }) => info!(session, "the session stays shut in: {message}"),
                 Err(error) => error!(session, "the agent stays shut in: {}", error.chain()),
             }
         }
@@ -169,12 +247,13 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record) -> Result<bool, Error> {
     }
     // Again: an earlier keeper may have been without it, and of two versions this one's counts.
     keeper.backstop.load(&netns)?;
-    keeper.programs.govern(record.session.cgroup_id, netns.cookie, true)?;
     let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
     let running = Running::new(record.clone(), listeners);
     // Watched even when the worker refuses it: it must end some day.
     watch(keeper, Arc::clone(&running))?;
-    govern(keeper, &running)?;
+    if let Standing::Off { message, .. } = govern(keeper, &running)? {
+        info!(session = record.session.id, "the session stays shut in: {message}");
+    }
     Ok(true)
 }
 

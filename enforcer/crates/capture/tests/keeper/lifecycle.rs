@@ -222,6 +222,63 @@ fn sighup_reloads() {
     assert!(world.file("log").contains("policies read again"));
 }
 
+/// The calls to the kernel, without their details.
+fn calls(world: &World) -> Vec<String> {
+    world.file("kernel.log").lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+fn frozen(world: &World) -> String {
+    let session = cgroups(&world.root).pop().unwrap();
+    fs::read_to_string(world.root.join(session).join("cgroup.freeze")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_worker_has_sessions_shut_in_and_let_out() {
+    let world = World::started();
+    let mut talker = Talker::start(&world);
+    world.signal_keeper(Signal::HUP);
+    eventually("it is off", || world.file("log").contains("worker: switched 1 None"));
+    assert_eq!(calls(&world), ["verify", "govern", "release"]);
+    assert_eq!(frozen(&world), "1");
+    world.signal_keeper(Signal::HUP);
+    eventually("it is on", || world.file("log").contains("worker: switched 2 None"));
+    assert_eq!(calls(&world), ["verify", "govern", "release", "govern"]);
+    assert_eq!(frozen(&world), "0");
+    assert_eq!(talker.asks(), format!("worker {}", world.worker_pid()));
+    world.put("kernel-fails", "release");
+    world.signal_keeper(Signal::HUP);
+    eventually("it is told", || world.file("log").contains("release fails"));
+    world.put("kernel-fails", "");
+    world.signal_keeper(Signal::HUP);
+    talker.ends();
+    world.await_clean();
+}
+
+#[test]
+fn a_disabled_agents_sessions_are_not_governed_after_a_restart_and_it_is_not_launched() {
+    let mut world = World::started();
+    let talker = Talker::start(&world);
+    world.signal_keeper(Signal::KILL);
+    world.keeper.take().unwrap().wait().unwrap();
+    let on = world.file("config");
+    world.put("config", &format!("{on}\nbot is off\n"));
+    world.put("kernel.log", "");
+    world.start();
+    assert_eq!(calls(&world), ["release"], "not for a moment is it let out");
+    assert_eq!(frozen(&world), "1");
+    let refused = world.run(&["/bin/true"]);
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("bot is off"));
+    eventually("the launch left nothing", || world.sessions().len() == 1);
+
+    world.signal_keeper(Signal::HUP);
+    eventually("switched off again", || world.file("log").contains("worker: switched 1 None"));
+    world.signal_keeper(Signal::HUP);
+    eventually("switched on", || world.file("log").contains("worker: switched 2 None"));
+    talker.ends();
+    world.await_clean();
+}
+
 #[test]
 fn a_broken_configuration_ends_the_start_and_a_second_keeper_is_refused() {
     let mut world = World::new();

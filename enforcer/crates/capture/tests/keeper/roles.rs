@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use enforcer_capture::keeper::{self, Programs, Settings, VaultKeySource};
 use enforcer_capture::kernel::KernelError;
-use enforcer_capture::message::{Channel, ToKeeper, ToWorker};
+use enforcer_capture::message::{Channel, Switch, ToKeeper, ToWorker};
 use enforcer_capture::standin::{self, Request};
 
 fn main() -> ExitCode {
@@ -125,11 +125,12 @@ impl Programs for NoPrograms {
     }
 }
 
-/// Knows the agents `bot` and `tool`; answers each injected connection with its pid. The configuration is
-/// the CA certificate.
+/// Knows the agents `bot` and `tool`; answers each injected connection with its pid. Switches `bot` off and on
+/// again at each reload. The configuration is the CA certificate, and perhaps the words `bot is off`.
 fn worker() -> ExitCode {
     let channel = Channel::passed().unwrap();
     let mut ca = String::new();
+    let mut reloads = 0;
     while let Some(received) = channel.receive::<ToWorker>().unwrap() {
         let mut descriptors = received.descriptors;
         match received.message {
@@ -185,10 +186,22 @@ fn worker() -> ExitCode {
                         writeln!(stream, "worker {}", std::process::id()).unwrap();
                     }
                 });
-                channel.send(&ToKeeper::Done { seq }, &[]).unwrap();
+                let answer = match ca.contains("bot is off") {
+                    true => {
+                        ToKeeper::Disabled { seq, freeze: true, message: "bot is off".into(), hint: None }
+                    }
+                    false => ToKeeper::Done { seq },
+                };
+                channel.send(&answer, &[]).unwrap();
             }
+            ToWorker::Switched { seq, error } => eprintln!("worker: switched {seq} {error:?}"),
             ToWorker::Ended { session } => eprintln!("worker: ended {session}"),
-            ToWorker::Reload { seq } => channel.send(&ToKeeper::Done { seq }, &[]).unwrap(),
+            ToWorker::Reload { seq } => {
+                channel.send(&ToKeeper::Done { seq }, &[]).unwrap();
+                let to = if reloads % 2 == 0 { Switch::Off { freeze: true } } else { Switch::On };
+                reloads += 1;
+                channel.send(&ToKeeper::Switch { seq: reloads, agent: "bot".into(), to }, &[]).unwrap();
+            }
             ToWorker::Drain => {
                 eprintln!("worker: drains");
                 return ExitCode::SUCCESS;

@@ -21,7 +21,7 @@ use crate::error::Doing;
 use crate::etc;
 use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
-use crate::keeper::sessions::{self, Running, govern, unexpected, watch};
+use crate::keeper::sessions::{self, Running, Standing, govern, unexpected, watch};
 use crate::launch::{Stdio, Text};
 use crate::message::{Session, ToKeeper, ToWorker};
 use crate::netns::Netns;
@@ -80,7 +80,9 @@ fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Erro
     match answer {
         ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
         ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
-        ToKeeper::Ready | ToKeeper::Done { .. } => Err(unexpected()),
+        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
+            Err(unexpected())
+        }
     }
 }
 
@@ -145,12 +147,13 @@ fn start(
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
     keeper.backstop.load(&netns)?;
-    keeper.programs.govern(cgroup.id, netns.cookie, true)?;
     let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
     let running = Running::new(record.clone(), listeners);
     // Known before the worker is asked: one that starts in between serves it as well.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));
-    govern(keeper, &running)?;
+    if let Standing::Off { message, hint } = govern(keeper, &running)? {
+        return Err(Error::Refused { message, hint, exit_code: 125 });
+    }
 
     let spec = Spec {
         argv: asked.launch.argv,

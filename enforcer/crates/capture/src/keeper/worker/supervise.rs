@@ -165,7 +165,11 @@ fn attend(
                         None => sessions::govern_all_soon(keeper),
                     }
                 }
-                ToKeeper::Prepared { seq, .. } | ToKeeper::Done { seq } | ToKeeper::Refused { seq, .. } => {
+                ToKeeper::Switch { seq, agent, to } => sessions::switch_soon(keeper, seq, agent, to),
+                ToKeeper::Prepared { seq, .. }
+                | ToKeeper::Done { seq }
+                | ToKeeper::Refused { seq, .. }
+                | ToKeeper::Disabled { seq, .. } => {
                     keeper.worker.answer(seq, message);
                 }
             },
