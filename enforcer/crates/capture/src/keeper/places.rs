@@ -124,14 +124,30 @@ pub(super) fn open_vault_key(settings: &Settings) -> Result<File, Error> {
                 other => other.doing(|| format!("read the credential {}", path.display())),
             }
         }
-        VaultKeySource::File(path) => match open_key_file(path) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                make_key_file(path, settings)?;
-                open_key_file(path)
+        VaultKeySource::File(path) => {
+            match refuse_beside_vault(path, settings).and_then(|()| open_key_file(path)) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    make_key_file(path, settings)?;
+                    open_key_file(path)
+                }
+                other => other,
             }
-            other => other,
-        },
+        }
     }
+}
+
+/// A copy or a backup of the vault's folder must not carry the key that opens it.
+fn refuse_beside_vault(path: &Path, settings: &Settings) -> Result<(), Error> {
+    let folder = settings.state_dir.join("worker");
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_not_there_yet| path.to_path_buf());
+    let beside = path.parent().is_some_and(|parent| real(parent).starts_with(real(&folder)));
+    if beside || path.starts_with(&folder) {
+        return Err(Error::refused(
+            format!("the vault key {} lies in the folder of the vault, {}", path.display(), folder.display()),
+            "move it to a folder of its own, such as /etc/enforcer, and name that in `vault_key`",
+        ));
+    }
+    Ok(())
 }
 
 fn open_key_file(path: &Path) -> Result<File, Error> {
@@ -214,6 +230,22 @@ mod tests {
         fs::write(settings.state_dir.join("worker/vault.db"), "").unwrap();
         assert!(open_vault_key(&settings).unwrap_err().to_string().contains("missing"));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_key_beside_the_vault_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(dir.path());
+        let folder = settings.state_dir.join("worker");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&folder, dir.path().join("elsewhere")).unwrap();
+        for path in
+            [folder.join("vault.key"), folder.join("keys/vault.key"), dir.path().join("elsewhere/vault.key")]
+        {
+            settings.vault_key = VaultKeySource::File(path.clone());
+            assert!(open_vault_key(&settings).unwrap_err().to_string().contains("folder of the vault"));
+            assert!(!path.exists());
+        }
     }
 
     #[test]
