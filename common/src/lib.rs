@@ -10,18 +10,33 @@ pub const INJECTOR_PORT: u16 = 923;
 /// UDP and TCP port of the resolver's listeners, on 127.0.0.1 and ::1 of every governed namespace.
 pub const RESOLVER_PORT: u16 = 53;
 
-/// TCP option kind of the socket cookie on a redirected SYN (RFC 4727 experimental).
-pub const COOKIE_OPTION_KIND: u8 = 254;
-/// Length of that option: kind, length, 16-bit magic, 64-bit cookie.
-pub const COOKIE_OPTION_LEN: u8 = 12;
+/// TCP option kind of the tag on a redirected SYN (RFC 4727 experimental).
+pub const TAG_OPTION_KIND: u8 = 254;
+/// Length of that option: kind, length, 16-bit magic, 64-bit tag.
+pub const TAG_OPTION_LEN: u8 = 12;
 /// The magic of that option (RFC 6994 experiment identifier), in network order on the wire.
-pub const COOKIE_OPTION_MAGIC: u16 = 0xE4F0;
+pub const TAG_OPTION_MAGIC: u16 = 0xE4F0;
 
-/// Where a redirected connection was going and who asked; written by connect4/6, keyed by socket
-/// cookie, taken once by the injector.
+/// Agents at one time. Each has a slot, and with it a share of the connect records that no other can touch.
+pub const AGENT_SLOTS: u32 = 1024;
+/// That share, a power of two: twice the connections that wait at a listener, for those still on their way to it.
+pub const RECORDS_PER_AGENT: u32 = 2048;
+/// In a tag, the slot stands above the number of the connect within that slot, which never starts again.
+pub const TAG_SLOT_SHIFT: u32 = 48;
+
+/// Where the record of a tagged connect is: at the same place as the one made [`RECORDS_PER_AGENT`] connects of this
+/// slot ago.
+pub const fn record_key(tag: u64) -> u32 {
+    (tag >> TAG_SLOT_SHIFT) as u32 * RECORDS_PER_AGENT + (tag as u32 & (RECORDS_PER_AGENT - 1))
+}
+
+/// Where a redirected connection was going and who asked; written by connect4/6 at [`record_key`] of its tag, taken once by
+/// the injector.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectRecord {
+    /// The connect that this record is of: no other ever has it, while the map's entry is used again.
+    pub tag: u64,
     /// Cgroup id of the agent (the child of the managed root).
     pub cgroup_id: u64,
     /// Cookie of the network namespace that the connect was made in.
@@ -52,8 +67,8 @@ pub struct AgentEntry {
     pub netns_cookie: u64,
     /// Bits of [`flags`].
     pub flags: u32,
-    /// Must be zero.
-    pub reserved: u32,
+    /// Its own among those governed, below [`AGENT_SLOTS`].
+    pub slot: u32,
 }
 
 /// Bits of [`AgentEntry::flags`].
@@ -150,16 +165,16 @@ pub mod counter {
 pub mod map {
     /// Hash: cgroup id of an agent → [`AgentEntry`](crate::AgentEntry).
     pub const AGENTS: &str = "AGENTS";
-    /// LRU hash: socket cookie → [`ConnectRecord`](crate::ConnectRecord).
+    /// Hash: [`record_key`](crate::record_key) → [`ConnectRecord`](crate::ConnectRecord).
     pub const RECORDS: &str = "RECORDS";
+    /// Array: slot → the number of its last connect, `u64`.
+    pub const SEQUENCES: &str = "SEQUENCES";
     /// Ring buffer of [`RefusalEvent`](crate::RefusalEvent).
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of `u64`, see [`counter`](crate::counter).
     pub const COUNTERS: &str = "COUNTERS";
-    /// Socket storage: cgroup id of the agent that made the socket.
-    pub const OWNERS: &str = "OWNERS";
-    /// Socket storage: the peers that the agent asked for.
-    pub const PEERS: &str = "PEERS";
+    /// Socket storage: whose it is, the tag of its connect, the peers that the agent asked for.
+    pub const SOCKETS: &str = "SOCKETS";
 }
 
 /// Name of the global that holds the cgroup level of the agents: one below the managed root.
@@ -177,17 +192,17 @@ mod user {
 mod tests {
     use core::mem::{offset_of, size_of};
 
-    use super::{ConnectRecord, RefusalEvent};
+    use super::{AGENT_SLOTS, ConnectRecord, RECORDS_PER_AGENT, RefusalEvent, TAG_SLOT_SHIFT, record_key};
 
     /// The programs in the kernel and readers in userspace of another version go by these.
     #[test]
     fn fields_stay_where_they_are() {
-        assert_eq!(offset_of!(ConnectRecord, at_ns), 16);
-        assert_eq!(offset_of!(ConnectRecord, addr_be), 24);
-        assert_eq!(offset_of!(ConnectRecord, port_be), 40);
-        assert_eq!(offset_of!(ConnectRecord, family), 42);
-        assert_eq!(offset_of!(ConnectRecord, pid), 44);
-        assert_eq!(offset_of!(ConnectRecord, comm), 56);
+        assert_eq!(offset_of!(ConnectRecord, at_ns), 24);
+        assert_eq!(offset_of!(ConnectRecord, addr_be), 32);
+        assert_eq!(offset_of!(ConnectRecord, port_be), 48);
+        assert_eq!(offset_of!(ConnectRecord, family), 50);
+        assert_eq!(offset_of!(ConnectRecord, pid), 52);
+        assert_eq!(offset_of!(ConnectRecord, comm), 64);
         assert_eq!(offset_of!(RefusalEvent, addr_be), 16);
         assert_eq!(offset_of!(RefusalEvent, port_be), 32);
         assert_eq!(offset_of!(RefusalEvent, reason), 38);
@@ -196,8 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn slots_share_no_record() {
+        let tag = |slot: u32, number: u64| u64::from(slot) << TAG_SLOT_SHIFT | number;
+        assert_eq!(record_key(tag(0, 1)), 1);
+        assert_eq!(record_key(tag(0, u64::from(RECORDS_PER_AGENT) + 1)), 1, "the next round");
+        for slot in [1, AGENT_SLOTS - 1] {
+            let own = slot * RECORDS_PER_AGENT..(slot + 1) * RECORDS_PER_AGENT;
+            for number in [0, 1, 4095, (1 << 48) - 1] {
+                assert!(own.contains(&record_key(tag(slot, number))), "{slot} {number}");
+            }
+        }
+    }
+
+    #[test]
     fn shared_types_have_no_padding() {
-        assert_eq!(size_of::<super::ConnectRecord>(), 8 * 3 + 16 + 4 + 12 + 16);
+        assert_eq!(size_of::<super::ConnectRecord>(), 8 * 4 + 16 + 4 + 12 + 16);
         assert_eq!(size_of::<super::AgentEntry>(), 16);
         assert_eq!(size_of::<super::RefusalEvent>(), 16 + 16 + 8 + 16 + 16);
     }

@@ -6,12 +6,14 @@ use enforcer_common::{AgentEntry, flags, reason};
 
 use crate::address::LOOPBACK_IFINDEX;
 use crate::event::Denial;
-use crate::maps::{AGENTS, OWNERS, agent_level, stored};
+use crate::maps::{AGENTS, Socket, agent_level, known};
 
 /// A known agent.
 pub(crate) struct Agent {
     pub(crate) id: u64,
     pub(crate) netns_cookie: u64,
+    /// Of its tags.
+    pub(crate) slot: u32,
     flags: u32,
 }
 
@@ -28,12 +30,17 @@ impl Agent {
         self.flags & flags::PRIVATE_NETNS != 0
     }
 
-    /// The socket is this agent's, is in its network namespace and stays on `lo`.
+    /// What is known of a socket that is this agent's, is in its network namespace and stays on `lo`; no other may be used.
     #[inline(always)]
-    pub(crate) fn may_use(&self, ctx: &impl EbpfContext, sk: *mut bpf_sock) -> Result<(), Denial> {
-        if !matches!(stored(&OWNERS, sk), Some(owner) if *owner == self.id) {
-            return Err(Denial(reason::FOREIGN_SOCKET));
-        }
+    pub(crate) fn own(
+        &self,
+        ctx: &impl EbpfContext,
+        sk: *mut bpf_sock,
+    ) -> Result<&'static mut Socket, Denial> {
+        let socket = match known(sk) {
+            Some(socket) if socket.owner == self.id => socket,
+            _ => return Err(Denial(reason::FOREIGN_SOCKET)),
+        };
         // SAFETY: ctx is the context of this program; the helper answers for the namespace of its socket.
         if unsafe { bpf_get_netns_cookie(ctx.as_ptr()) } != self.netns_cookie {
             return Err(Denial(reason::UNKNOWN_NETNS));
@@ -43,14 +50,14 @@ impl Agent {
         if device != 0 && device != LOOPBACK_IFINDEX {
             return Err(Denial(reason::BOUND_DEVICE));
         }
-        Ok(())
+        Ok(socket)
     }
 
     #[inline(always)]
     fn by_id(id: u64) -> Result<Self, Denial> {
         // SAFETY: the entry is copied at once; a concurrent update of a slot by the keeper is for the same agent.
         match unsafe { AGENTS.get(id) } {
-            Some(&AgentEntry { netns_cookie, flags, .. }) => Ok(Agent { id, netns_cookie, flags }),
+            Some(&AgentEntry { netns_cookie, flags, slot }) => Ok(Agent { id, netns_cookie, slot, flags }),
             None => Err(Denial(reason::UNKNOWN_AGENT)),
         }
     }

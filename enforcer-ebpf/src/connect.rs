@@ -1,15 +1,14 @@
 //! connect4, connect6: TCP goes to the injector with a record of where it was going, port 53 to the resolver, the agent's own
 //! loopback as asked, all else nowhere.
-use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use enforcer_common::{ConnectRecord, INJECTOR_PORT, RESOLVER_PORT, counter, hook, reason};
+use enforcer_common::{ConnectRecord, INJECTOR_PORT, RESOLVER_PORT, counter, hook, reason, record_key};
 
 use crate::address::{self, AF_INET, AF_INET6, Destination, Family, TCP, UDP};
 use crate::agent::{Agent, caller_id};
 use crate::event::{Attempt, Denial, Task, count, report};
-use crate::maps::{PEERS, Peer, RECORDS, stored, stored_or_new};
+use crate::maps::{Peer, RECORDS, next_tag};
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -54,46 +53,46 @@ pub(crate) fn way(agent: &Agent, protocol: u32, to: &Destination) -> Result<Way,
 fn try_connect(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
     let agent = Agent::caller()?;
     let sk = address::socket(ctx);
-    agent.may_use(ctx, sk)?;
+    let socket = agent.own(ctx, sk)?;
     let to = address::read(ctx, family);
     let way = way(&agent, address::protocol(ctx), &to)?;
 
-    // SAFETY: the context of this program.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    // What an earlier connect of this socket left behind is not true of this one.
+    socket.tag = 0;
     let port = match way {
         Way::AsAsked => {
-            // What an earlier connect of this socket left behind is not true of this one.
-            if let Some(peers) = stored(&PEERS, sk) {
-                peers.connected = Peer { addr_be: [0; 4], port_be: 0 };
-                peers.asked = Peer { addr_be: [0; 4], port_be: 0 };
-            }
-            // Fails when there is no record, which is the usual case.
-            _ = RECORDS.remove(cookie);
+            socket.connected = Peer::NONE;
+            socket.asked = Peer::NONE;
             return Ok(way);
         }
         Way::Injector => {
-            if RECORDS.insert(cookie, record(&agent, &to), 0).is_err() {
-                return Err(Denial(reason::INTERNAL));
-            }
+            socket.tag = keep(&agent, &to)?;
             INJECTOR_PORT
         }
-        Way::Resolver => {
-            _ = RECORDS.remove(cookie);
-            RESOLVER_PORT
-        }
+        Way::Resolver => RESOLVER_PORT,
     };
-    let peers = stored_or_new(&PEERS, sk).ok_or(Denial(reason::INTERNAL))?;
-    peers.connected = to.as_peer();
-    peers.asked = to.as_peer();
+    socket.connected = to.as_peer();
+    socket.asked = to.as_peer();
     address::write(ctx, family, &to.ours(port));
     Ok(way)
 }
 
+/// Writes the record of this connect, and says by which tag the injector finds it.
 #[inline(always)]
-fn record(agent: &Agent, to: &Destination) -> ConnectRecord {
+fn keep(agent: &Agent, to: &Destination) -> Result<u64, Denial> {
+    let tag = next_tag(agent.slot).ok_or(Denial(reason::INTERNAL))?;
+    match RECORDS.insert(record_key(tag), record(agent, to, tag), 0) {
+        Ok(()) => Ok(tag),
+        Err(_) => Err(Denial(reason::INTERNAL)),
+    }
+}
+
+#[inline(always)]
+fn record(agent: &Agent, to: &Destination, tag: u64) -> ConnectRecord {
     let task = Task::current();
     let (family, addr_be) = to.plain();
     ConnectRecord {
+        tag,
         cgroup_id: agent.id,
         netns_cookie: agent.netns_cookie,
         // SAFETY: a helper without arguments.

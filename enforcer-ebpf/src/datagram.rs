@@ -8,7 +8,7 @@ use crate::address::{self, Destination, Family};
 use crate::agent::Agent;
 use crate::connect::{Way, verdict, way};
 use crate::event::Denial;
-use crate::maps::{PEERS, stored, stored_or_new};
+use crate::maps::known;
 
 /// `TCP_ESTABLISHED`, which stands for "connected" on UDP sockets too.
 const CONNECTED: u32 = 1;
@@ -39,7 +39,7 @@ pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
 fn try_sendmsg(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
     let agent = Agent::caller()?;
     let sk = address::socket(ctx);
-    agent.may_use(ctx, sk)?;
+    let socket = agent.own(ctx, sk)?;
     let to = address::read(ctx, family);
     let way = way(&agent, address::protocol(ctx), &to)?;
     match way {
@@ -53,8 +53,7 @@ fn try_sendmsg(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
             // An IPv6 socket connected to an IPv4-mapped server comes here at every send, with the address that connect wrote:
             // the server asked for is the one remembered then.
             if !(state == CONNECTED && to.is(&resolver)) {
-                let peers = stored_or_new(&PEERS, sk).ok_or(Denial(reason::INTERNAL))?;
-                peers.asked = to.as_peer();
+                socket.asked = to.as_peer();
                 address::write(ctx, family, &resolver);
             }
         }
@@ -65,8 +64,8 @@ fn try_sendmsg(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
 #[inline(always)]
 fn show_asked(ctx: &SockAddrContext, family: Family) {
     let from = address::read(ctx, family);
-    let Some(peers) = stored(&PEERS, address::socket(ctx)) else { return };
-    let asked = Destination::of_peer(&peers.asked);
+    let Some(socket) = known(address::socket(ctx)) else { return };
+    let asked = Destination::of_peer(&socket.asked);
     if asked.port != 0 && from.is(&asked.ours(RESOLVER_PORT)) {
         address::write(ctx, family, &asked);
     }

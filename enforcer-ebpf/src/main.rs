@@ -11,11 +11,13 @@
 //! | `datagram` | the same for datagrams without connect, and the way back |
 //! | `peername` | `getpeername` tells what the agent asked for |
 //! | `bind` | our own ports |
-//! | `syn` | the socket cookie on the SYN |
+//! | `syn` | the tag of the connect on the SYN |
 //! | `packet` | the last word: packets on `lo` only |
 //! | `sockopt` | options that steer packets |
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "the target has no atomic types, only their instructions")]
 
 mod address;
 mod agent;

@@ -1,17 +1,29 @@
 //! The maps and the one global, as `enforcer_common::map` names them, and access to socket storage.
-use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use core::intrinsics::AtomicOrdering;
+
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
-use enforcer_common::{AgentEntry, ConnectRecord, RefusalEvent, counter};
+use enforcer_common::{
+    AGENT_SLOTS, AgentEntry, ConnectRecord, RECORDS_PER_AGENT, RefusalEvent, TAG_SLOT_SHIFT, counter,
+};
 
-/// More agents at once than one host runs.
 #[btf_map]
-pub(crate) static AGENTS: HashMap<u64, AgentEntry, 4096> = HashMap::new();
+pub(crate) static AGENTS: HashMap<u64, AgentEntry, { AGENT_SLOTS as usize }> = HashMap::new();
 
-/// An entry lives from connect to accept; when full the oldest goes, and its connection is refused.
+/// An entry lives from connect to accept. There is room for every share in full, so an agent that connects and connects writes
+/// over its own oldest record and over nobody else's. Entries take memory only while they are there.
 #[btf_map]
-pub(crate) static RECORDS: LruHashMap<u64, ConnectRecord, 65536> = LruHashMap::new();
+pub(crate) static RECORDS: HashMap<
+    u32,
+    ConnectRecord,
+    { (AGENT_SLOTS * RECORDS_PER_AGENT) as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+#[btf_map]
+static SEQUENCES: Array<u64, { AGENT_SLOTS as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<RefusalEvent, 262144> = RingBuf::new();
@@ -19,23 +31,22 @@ pub(crate) static EVENTS: RingBuf<RefusalEvent, 262144> = RingBuf::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { counter::SLOTS as usize }> = PerCpuArray::new();
 
-/// Cgroup id of the agent that made the socket.
 #[btf_map]
-pub(crate) static OWNERS: SkStorage<u64> = SkStorage::new();
-
-#[btf_map]
-pub(crate) static PEERS: SkStorage<Peers> = SkStorage::new();
+static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
 /// Cgroup level of the agents, one below the managed root; set when the object is loaded.
 /// Level 0 is the root of the hierarchy, which is no agent: unset, everything is refused.
 #[unsafe(no_mangle)]
 static AGENT_LEVEL: u32 = 0;
 
-/// Whom the agent asked for, before the rewrite.
+/// What is known of an agent's socket.
 #[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Peers {
-    /// By connect: the answer of getpeername.
+pub(crate) struct Socket {
+    /// Cgroup id of the agent that made it.
+    pub(crate) owner: u64,
+    /// The redirected connect that it is in, 0 for none.
+    pub(crate) tag: u64,
+    /// The peer asked for by connect: the answer of getpeername.
     pub(crate) connected: Peer,
     /// By the last send or connect: the sender that recvmsg shows.
     pub(crate) asked: Peer,
@@ -49,28 +60,42 @@ pub(crate) struct Peer {
     pub(crate) port_be: u32,
 }
 
+impl Peer {
+    pub(crate) const NONE: Peer = Peer { addr_be: [0; 4], port_be: 0 };
+}
+
 pub(crate) fn agent_level() -> i32 {
     // SAFETY: a static of the object; volatile, since the loader writes its value after compilation.
     unsafe { core::ptr::read_volatile(&raw const AGENT_LEVEL) as i32 }
 }
 
-/// The value that belongs to this socket, if there is one.
+/// A tag that no other connect has, of this agent or another. `None`: a slot that does not exist.
 #[inline(always)]
-pub(crate) fn stored<T>(map: &'static SkStorage<T>, sk: *mut bpf_sock) -> Option<&'static mut T> {
-    // SAFETY: the helper takes the socket of a context and a null value without the create flag.
-    unsafe { storage(map, sk, 0).as_mut() }
+pub(crate) fn next_tag(slot: u32) -> Option<u64> {
+    let last = SEQUENCES.get_ptr_mut(slot)?;
+    // Ordered, although no order is needed: for a relaxed addition the compiler leaves out what was there before (LLVM 22), and
+    // every connect would have the same tag.
+    // SAFETY: last points to an entry of the map, which only this instruction changes.
+    let before = unsafe { core::intrinsics::atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(last, 1) };
+    Some(u64::from(slot) << TAG_SLOT_SHIFT | (before + 1) & ((1 << TAG_SLOT_SHIFT) - 1))
 }
 
-/// The value that belongs to this socket, made of zeroes when there is none yet. `None`: no memory.
+/// What is known of this socket; `None`: it was not made by an agent.
 #[inline(always)]
-pub(crate) fn stored_or_new<T>(map: &'static SkStorage<T>, sk: *mut bpf_sock) -> Option<&'static mut T> {
-    // SAFETY: as above; a null value with the create flag makes a zeroed one, valid for the plain types stored here.
-    unsafe { storage(map, sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE)).as_mut() }
+pub(crate) fn known(sk: *mut bpf_sock) -> Option<&'static mut Socket> {
+    storage(sk, 0)
+}
+
+/// The same, all zero when nothing was known yet. `None`: no memory.
+#[inline(always)]
+pub(crate) fn known_or_new(sk: *mut bpf_sock) -> Option<&'static mut Socket> {
+    storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
 }
 
 #[inline(always)]
-unsafe fn storage<T>(map: &'static SkStorage<T>, sk: *mut bpf_sock, flags: u64) -> *mut T {
-    let map = core::ptr::from_ref(map).cast_mut().cast();
-    // SAFETY: map is the definition that the loader replaces by the map, sk comes from a context.
-    unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags).cast() }
+fn storage(sk: *mut bpf_sock, flags: u64) -> Option<&'static mut Socket> {
+    let map = core::ptr::from_ref(&SOCKETS).cast_mut().cast();
+    // SAFETY: map is the definition that the loader replaces by the map, sk is the socket of a context; a null value makes a new
+    // entry of zeroes, which a `Socket` may consist of.
+    unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags).cast::<Socket>().as_mut() }
 }

@@ -4,7 +4,7 @@ use aya_ebpf::programs::SockAddrContext;
 use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT};
 
 use crate::address::{self, Destination, Family};
-use crate::maps::{PEERS, stored};
+use crate::maps::known;
 
 #[cgroup_sock_addr(getpeername4)]
 pub fn getpeername4(ctx: SockAddrContext) -> i32 {
@@ -21,8 +21,8 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn show_connected(ctx: &SockAddrContext, family: Family) {
     let peer = address::read(ctx, family);
-    let Some(peers) = stored(&PEERS, address::socket(ctx)) else { return };
-    let asked = Destination::of_peer(&peers.connected);
+    let Some(socket) = known(address::socket(ctx)) else { return };
+    let asked = Destination::of_peer(&socket.connected);
     // The rewritten peer only, so that a remembered one is never shown for another connection.
     if asked.port != 0 && (peer.is(&asked.ours(INJECTOR_PORT)) || peer.is(&asked.ours(RESOLVER_PORT))) {
         address::write(ctx, family, &asked);

@@ -10,7 +10,7 @@ use enforcer_common::{counter, hook, reason};
 use crate::address::{AF_INET, AF_INET6, TCP, UDP};
 use crate::agent::{Agent, caller_id};
 use crate::event::{Attempt, Denial, Task, count, report};
-use crate::maps::{OWNERS, stored_or_new};
+use crate::maps::known_or_new;
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -54,8 +54,8 @@ fn try_sock_create(ctx: &SockContext) -> Result<(), Denial> {
         }
         _ => return Err(Denial(reason::SOCKET_KIND)),
     }
-    let owner = stored_or_new(&OWNERS, ctx.as_ptr().cast()).ok_or(Denial(reason::INTERNAL))?;
-    *owner = agent.id;
+    let socket = known_or_new(ctx.as_ptr().cast()).ok_or(Denial(reason::INTERNAL))?;
+    socket.owner = agent.id;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT};
+use enforcer_common::{INJECTOR_PORT, RECORDS_PER_AGENT, RESOLVER_PORT};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -17,8 +17,9 @@ use crate::Error;
 use crate::error::Doing;
 use crate::sys;
 
-/// Pending connects of one session; a fuller queue would send SYN cookies, which carry no record.
-const BACKLOG: i32 = 4096;
+/// Connections of one session that wait to be accepted. Later ones try again by themselves: theirs are the records between this
+/// and the share of an agent.
+const BACKLOG: i32 = (RECORDS_PER_AGENT / 2) as i32;
 /// On `lo` beside the loopback addresses, so that resolver libraries see a host with IPv4 and IPv6
 /// (AI_ADDRCONFIG does not count 127.0.0.1 and ::1). RFC 7600: the dummy IPv4 address; RFC 6666: the discard prefix.
 const DUMMY_ADDRESSES: [(IpAddr, u8); 2] = [

@@ -54,8 +54,10 @@ pub enum KernelError {
         #[source]
         error: io::Error,
     },
-    #[error("the pinned map `{map}` is of another version: {difference}")]
+    #[error("the map `{map}` is not as this version made it: {difference}")]
     OtherLayout { map: &'static str, difference: String },
+    #[error("{} agents are governed already, which is the most there can be", enforcer_common::AGENT_SLOTS)]
+    TooManyAgents,
     #[error("the pinned link `{pin}` belongs to another cgroup (id {cgroup_id})")]
     Foreign { pin: PathBuf, cgroup_id: u64 },
     #[error("the program for the hook `{hook}` is no longer attached to `{root}`")]
@@ -103,8 +105,9 @@ impl KernelError {
                 "another tool may hold this cgroup exclusively: see `bpftool cgroup show` on the managed root".to_owned()
             }
             KernelError::OtherLayout { .. } => {
-                "end the agents, run `enforcer unmanage`, then start again".to_owned()
+                "this is a fault of enforcer; please report it. `enforcer unmanage` and a new start make the maps again".to_owned()
             }
+            KernelError::TooManyAgents => "end some of them, or turn to a second host".to_owned(),
             KernelError::Foreign { .. } => {
                 "another instance uses these pins: give this one its own `pins`, or run `enforcer unmanage` there first".to_owned()
             }

@@ -6,17 +6,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use enforcer_common::{AgentEntry, flags, map};
+use aya::programs::ProgramFd;
+use enforcer_common::{flags, map};
 
 use self::filesystems::ManagedRoot;
 use self::link::{Attached, HOOKS, Held, Hook, Link, UNIX_HOOKS};
+use self::maps::{Agents, Earlier};
 use self::object::{MAPS, OBJECT};
-use crate::sys::bpf::{self, HashMap};
+use crate::sys::bpf;
 
 mod error;
 mod filesystems;
 mod inspect;
 mod link;
+mod maps;
 mod object;
 
 pub use error::KernelError;
@@ -36,7 +39,7 @@ pub struct Layout {
 pub struct Kernel {
     layout: Layout,
     links: Vec<Link>,
-    agents: HashMap<u64, AgentEntry>,
+    agents: Agents,
     records: OwnedFd,
     events: OwnedFd,
     counters: OwnedFd,
@@ -99,23 +102,23 @@ impl Kernel {
     /// From now on this cgroup is an agent and may connect from this network namespace.
     pub fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
         let flags = if private_netns { flags::PRIVATE_NETNS } else { 0 };
-        self.agents
-            .insert(&cgroup_id, &AgentEntry { netns_cookie, flags, reserved: 0 })
-            .map_err(|error| KernelError::Io { what: format!("govern cgroup {cgroup_id}"), error })
+        self.agents.insert(cgroup_id, netns_cookie, flags).map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => KernelError::TooManyAgents,
+            _ => KernelError::Io { what: format!("govern cgroup {cgroup_id}"), error },
+        })
     }
 
     /// The cgroup is no agent any more: everything is denied, connections that it has are cut.
     pub fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
         self.agents
-            .remove(&cgroup_id)
-            .map(drop)
+            .remove(cgroup_id)
             .map_err(|error| KernelError::Io { what: format!("release cgroup {cgroup_id}"), error })
     }
 
     /// The governed cgroups, those of an earlier run included.
     pub fn governed(&self) -> Result<Vec<u64>, KernelError> {
         self.agents
-            .keys()
+            .ids()
             .map_err(|error| KernelError::Io { what: "list the governed cgroups".to_owned(), error })
     }
 
@@ -141,25 +144,21 @@ impl Kernel {
         for hook in HOOKS.iter().chain(UNIX_HOOKS) {
             Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
         }
-        for map in MAPS {
-            let pin = map.pin(pins);
-            absent_is_fine(std::fs::remove_file(&pin))
-                .map_err(|error| KernelError::Pins { path: pin, error })?;
-        }
+        maps::remove_all(pins)?;
         absent_is_fine(std::fs::remove_dir(pins))
             .map_err(|error| KernelError::Pins { path: pins.clone(), error })
     }
 
     fn attach_all(layout: &Layout, object: &[u8], root: &ManagedRoot) -> Result<Self, KernelError> {
         let pins = &layout.pins;
-        refuse_other_shapes(pins)?;
-        let mut ebpf = object::load(object, pins, root.agent_level)
-            .map_err(|error| KernelError::Load { error: Box::new(error) })?;
-        let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
-            hook: hook.name,
-            since: hook.since,
-            error: Box::new(error),
-        })?;
+        let earlier = Earlier::set_aside(pins)?;
+        let (programs, agents) = match load(object, pins, root, &earlier) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                earlier.put_back();
+                return Err(error);
+            }
+        };
 
         let mut links = Vec::with_capacity(programs.len() + UNIX_HOOKS.len());
         let mut adopted = 0;
@@ -194,47 +193,37 @@ impl Kernel {
         }
         tracing::info!(links = links.len(), adopted, root = %layout.managed_root.display(), "programs attached");
 
-        let mut map_ids = Vec::with_capacity(MAPS.len());
-        for map in MAPS {
-            let fd = open_map(map.name, pins)?;
-            let info = bpf::map_info(fd.as_fd())
-                .map_err(|error| KernelError::Pins { path: map.pin(pins), error })?;
-            map_ids.push(info.id);
-        }
-        let agents = HashMap::new(open_map(map::AGENTS, pins)?)
-            .map_err(|error| KernelError::Pins { path: pins.clone(), error })?;
+        earlier.forget()?;
         Ok(Kernel {
             layout: layout.clone(),
             links,
             agents,
-            records: open_map(map::RECORDS, pins)?,
-            events: open_map(map::EVENTS, pins)?,
-            counters: open_map(map::COUNTERS, pins)?,
-            map_ids,
+            records: maps::open(map::RECORDS, pins)?,
+            events: maps::open(map::EVENTS, pins)?,
+            counters: maps::open(map::COUNTERS, pins)?,
+            map_ids: maps::ids(pins)?,
         })
     }
 }
 
-/// An earlier version's maps are not read as this version's.
-fn refuse_other_shapes(pins: &Path) -> Result<(), KernelError> {
-    for map in MAPS {
-        match map.open(pins) {
-            Ok(Ok(_)) => {}
-            Ok(Err(difference)) => return Err(KernelError::OtherLayout { map: map.name, difference }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(KernelError::Pins { path: map.pin(pins), error }),
-        }
-    }
-    Ok(())
-}
-
-fn open_map(name: &'static str, pins: &Path) -> Result<OwnedFd, KernelError> {
-    let map = MAPS.iter().find(|map| map.name == name).expect("every name asked for is in MAPS");
-    match map.open(pins) {
-        Ok(Ok(fd)) => Ok(fd),
-        Ok(Err(difference)) => Err(KernelError::OtherLayout { map: name, difference }),
-        Err(error) => Err(KernelError::Pins { path: map.pin(pins), error }),
-    }
+/// The programs, verified and not yet attached, and the agents they will know.
+fn load(
+    object: &[u8],
+    pins: &Path,
+    root: &ManagedRoot,
+    earlier: &Earlier,
+) -> Result<(Vec<(Hook, ProgramFd)>, Agents), KernelError> {
+    let mut ebpf = object::load(object, pins, root.agent_level)
+        .map_err(|error| KernelError::Load { error: Box::new(error) })?;
+    let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
+        hook: hook.name,
+        since: hook.since,
+        error: Box::new(error),
+    })?;
+    let agents = Agents::new(maps::open(map::AGENTS, pins)?)
+        .map_err(|error| KernelError::Pins { path: pins.to_owned(), error })?;
+    earlier.carry_agents(&agents)?;
+    Ok((programs, agents))
 }
 
 /// Was there something to remove?

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::{Program, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfLoader};
-use enforcer_common::{AGENT_LEVEL_GLOBAL, AgentEntry, ConnectRecord, counter, map};
+use enforcer_common::{
+    AGENT_LEVEL_GLOBAL, AGENT_SLOTS, AgentEntry, ConnectRecord, RECORDS_PER_AGENT, counter, map,
+};
 
 use super::link::{HOOKS, Hook};
 use crate::sys::bpf;
@@ -16,7 +18,7 @@ pub(crate) const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!("
 #[cfg(not(bpf_object))]
 pub(crate) const OBJECT: Option<&[u8]> = None;
 
-/// A map as this version has it. A pinned one of an earlier run must be the same.
+/// A map as this version has it. A pinned one of an earlier run is used on when it is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MapShape {
     pub(crate) name: &'static str,
@@ -25,13 +27,17 @@ pub(crate) struct MapShape {
     key_size: u32,
     value_size: u32,
     max_entries: u32,
+    flags: u32,
 }
 
 const HASH: u32 = 1;
+const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
 const SK_STORAGE: u32 = 24;
 const RINGBUF: u32 = 27;
+const NO_PREALLOC: u32 = 1;
+
+const NONE: MapShape = MapShape { name: "", kind: 0, key_size: 0, value_size: 0, max_entries: 0, flags: 0 };
 
 pub(crate) const MAPS: &[MapShape] = &[
     MapShape {
@@ -39,30 +45,53 @@ pub(crate) const MAPS: &[MapShape] = &[
         kind: HASH,
         key_size: 8,
         value_size: size_of::<AgentEntry>() as u32,
-        max_entries: 4096,
+        max_entries: AGENT_SLOTS,
+        ..NONE
     },
     MapShape {
         name: map::RECORDS,
-        kind: LRU_HASH,
-        key_size: 8,
+        kind: HASH,
+        key_size: 4,
         value_size: size_of::<ConnectRecord>() as u32,
-        max_entries: 65536,
+        max_entries: AGENT_SLOTS * RECORDS_PER_AGENT,
+        flags: NO_PREALLOC,
     },
-    MapShape { name: map::EVENTS, kind: RINGBUF, key_size: 0, value_size: 0, max_entries: 262_144 },
+    MapShape {
+        name: map::SEQUENCES,
+        kind: ARRAY,
+        key_size: 4,
+        value_size: 8,
+        max_entries: AGENT_SLOTS,
+        ..NONE
+    },
+    MapShape { name: map::EVENTS, kind: RINGBUF, max_entries: 262_144, ..NONE },
     MapShape {
         name: map::COUNTERS,
         kind: PERCPU_ARRAY,
         key_size: 4,
         value_size: 8,
         max_entries: counter::SLOTS,
+        ..NONE
     },
-    MapShape { name: map::OWNERS, kind: SK_STORAGE, key_size: 4, value_size: 8, max_entries: 0 },
-    MapShape { name: map::PEERS, kind: SK_STORAGE, key_size: 4, value_size: 40, max_entries: 0 },
+    // Entries without preallocation is what this kind has to be asked for.
+    MapShape {
+        name: map::SOCKETS,
+        kind: SK_STORAGE,
+        key_size: 4,
+        value_size: 56,
+        flags: NO_PREALLOC,
+        ..NONE
+    },
 ];
 
 impl MapShape {
     pub(crate) fn pin(&self, pins: &Path) -> PathBuf {
         pins.join(format!("map_{}", self.name))
+    }
+
+    /// Where one of another version lies until this version's is in force.
+    pub(crate) fn aside(&self, pins: &Path) -> PathBuf {
+        pins.join(format!("old_{}", self.name))
     }
 
     /// The pinned map; `Ok(Err)` says how it differs from this shape.
@@ -75,14 +104,15 @@ impl MapShape {
             key_size: info.key_size,
             value_size: info.value_size,
             max_entries: info.max_entries,
+            flags: info.flags,
         };
         if found == *self {
             return Ok(Ok(fd));
         }
         let tell = |shape: &MapShape| {
             format!(
-                "type {}, {} byte keys, {} byte values, {} entries",
-                shape.kind, shape.key_size, shape.value_size, shape.max_entries
+                "type {}, {} byte keys, {} byte values, {} entries, flags {:#x}",
+                shape.kind, shape.key_size, shape.value_size, shape.max_entries, shape.flags
             )
         };
         Ok(Err(format!("{}; this version has {}", tell(&found), tell(self))))

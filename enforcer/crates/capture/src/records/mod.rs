@@ -1,12 +1,12 @@
 //! Where an accepted connection was going, and who asked. Worker side, without privilege.
 //!
-//! The SYN carries the cookie of the agent's socket, the cookie finds the record that connect wrote in the kernel, and the record is
+//! The SYN carries the tag of the connect, the tag finds the record that the connect wrote in the kernel, and the record is
 //! taken once. Without all of it the connection is refused: there is no default and no guess.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use enforcer_common::{COOKIE_OPTION_KIND, COOKIE_OPTION_LEN, COOKIE_OPTION_MAGIC, ConnectRecord};
+use enforcer_common::{ConnectRecord, TAG_OPTION_KIND, TAG_OPTION_LEN, TAG_OPTION_MAGIC, record_key};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::sys::bpf::HashMap;
@@ -34,8 +34,8 @@ pub struct Origin {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("the connection carries no redirect cookie")]
-    NoCookie,
+    #[error("the connection carries no tag of a redirected connect")]
+    NoTag,
     #[error("no connect record for this connection")]
     NoRecord,
     #[error("the connect record is for another {0}")]
@@ -47,7 +47,7 @@ pub enum RecordError {
 /// The connect records.
 #[derive(Debug)]
 pub struct Records {
-    map: HashMap<u64, ConnectRecord>,
+    map: HashMap<u32, ConnectRecord>,
 }
 
 impl Records {
@@ -63,7 +63,7 @@ impl Records {
         saved_syn::keep(socket)
     }
 
-    /// Reads the cookie from the saved SYN of an accepted socket and takes (deletes) its record; one use.
+    /// Reads the tag from the saved SYN of an accepted socket and takes (deletes) its record; one use.
     /// Refuses a record of another cgroup or namespace than the listener's, and old ones (> 60 s).
     pub fn take(
         &self,
@@ -74,12 +74,15 @@ impl Records {
         let mut buffer = [0; MAX_SYN];
         let syn = saved_syn::read(accepted, &mut buffer)
             .map_err(|error| RecordError::Io("the SYN of the connection", error))?;
-        let cookie = cookie(syn).ok_or(RecordError::NoCookie)?;
-        let record = self
-            .map
-            .take(&cookie)
-            .map_err(|error| RecordError::Io("the map of connect records", error))?
-            .ok_or(RecordError::NoRecord)?;
+        let tag = tag(syn).ok_or(RecordError::NoTag)?;
+        let in_map = |error| RecordError::Io("the map of connect records", error);
+        let key = record_key(tag);
+        let record = self.map.take(&key).map_err(in_map)?.ok_or(RecordError::NoRecord)?;
+        if record.tag != tag {
+            // Of a later connect of this agent's, which has written over ours and still needs it.
+            self.map.insert_new(&key, &record).map_err(in_map)?;
+            return Err(RecordError::NoRecord);
+        }
         // The kernel stamps records with this clock.
         let now = clock_gettime(ClockId::Monotonic);
         let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
@@ -139,8 +142,8 @@ pub(crate) fn comm(bytes: &[u8; 16]) -> String {
         .collect()
 }
 
-/// The socket cookie in the options of a SYN, from the start of its IP header.
-fn cookie(syn: &[u8]) -> Option<u64> {
+/// The tag in the options of a SYN, from the start of its IP header.
+fn tag(syn: &[u8]) -> Option<u64> {
     let header_len = match syn.first()? >> 4 {
         4 => usize::from(syn.first()? & 0x0f) * 4,
         // Our egress program lets no extension headers through.
@@ -157,9 +160,9 @@ fn cookie(syn: &[u8]) -> Option<u64> {
             kind => {
                 let len = *options.get(1)?;
                 let option = options.get(..usize::from(len)).filter(|option| option.len() >= 2)?;
-                if kind == COOKIE_OPTION_KIND
-                    && len == COOKIE_OPTION_LEN
-                    && option.get(2..4)? == COOKIE_OPTION_MAGIC.to_be_bytes()
+                if kind == TAG_OPTION_KIND
+                    && len == TAG_OPTION_LEN
+                    && option.get(2..4)? == TAG_OPTION_MAGIC.to_be_bytes()
                 {
                     return Some(u64::from_be_bytes(option.get(4..)?.try_into().ok()?));
                 }

@@ -24,20 +24,20 @@ fn syn(version: u8, options: &[u8]) -> Vec<u8> {
 }
 
 const OPTION: [u8; 12] = [254, 12, 0xE4, 0xF0, 1, 2, 3, 4, 5, 6, 7, 8];
-const COOKIE: u64 = 0x0102_0304_0506_0708;
+const TAG: u64 = 0x0102_0304_0506_0708;
 
 #[test]
-fn the_cookie_is_found_among_other_options() {
+fn the_tag_is_found_among_other_options() {
     let mss = [2, 4, 5, 180];
     let window = [1, 3, 3, 7];
     for version in [4, 6] {
-        assert_eq!(cookie(&syn(version, &OPTION)), Some(COOKIE));
-        assert_eq!(cookie(&syn(version, &[&mss[..], &window, &OPTION].concat())), Some(COOKIE));
+        assert_eq!(tag(&syn(version, &OPTION)), Some(TAG));
+        assert_eq!(tag(&syn(version, &[&mss[..], &window, &OPTION].concat())), Some(TAG));
     }
 }
 
 #[test]
-fn anything_else_carries_no_cookie() {
+fn anything_else_carries_no_tag() {
     let mut other_magic = OPTION;
     other_magic[2] = 0;
     let mut other_length = OPTION;
@@ -45,13 +45,13 @@ fn anything_else_carries_no_cookie() {
     for options in
         [&[][..], &[1, 1, 1, 0], &other_magic, &other_length, &[2, 0, 0, 0], &[254, 40, 0xE4, 0xF0]]
     {
-        assert_eq!(cookie(&syn(4, options)), None, "{options:?}");
+        assert_eq!(tag(&syn(4, options)), None, "{options:?}");
     }
     let end_before = [&[0, 0, 0, 0][..], &OPTION].concat();
-    assert_eq!(cookie(&syn(4, &end_before)), None, "options end at kind 0");
+    assert_eq!(tag(&syn(4, &end_before)), None, "options end at kind 0");
     let mut extension = syn(6, &OPTION);
     extension[6] = 43;
-    assert_eq!(cookie(&extension), None, "a routing header is not TCP");
+    assert_eq!(tag(&extension), None, "a routing header is not TCP");
 }
 
 #[test]
@@ -59,13 +59,14 @@ fn every_cut_of_a_syn_is_refused_and_none_panics() {
     for version in [4, 6] {
         let packet = syn(version, &OPTION);
         for len in 0..packet.len() {
-            assert_eq!(cookie(&packet[..len]), None, "{len}");
+            assert_eq!(tag(&packet[..len]), None, "{len}");
         }
     }
 }
 
 fn record() -> ConnectRecord {
     ConnectRecord {
+        tag: TAG,
         cgroup_id: 7,
         netns_cookie: 9,
         at_ns: 1_000_000_000,

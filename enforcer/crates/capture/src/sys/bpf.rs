@@ -12,6 +12,7 @@ use aya::Pod;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h).
 const PROG_LOAD: u32 = 5;
+const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_KEY: u32 = 4;
@@ -142,7 +143,7 @@ pub(crate) struct MapInfo {
     pub(crate) key_size: u32,
     pub(crate) value_size: u32,
     pub(crate) max_entries: u32,
-    flags: u32,
+    pub(crate) flags: u32,
 }
 
 pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
@@ -185,6 +186,27 @@ impl<K: Pod, V: Pod> HashMap<K, V> {
         let attr = self.attr(key, std::ptr::from_ref(value) as u64);
         // SAFETY: `new` compared the sizes; key and value outlive the call, which only reads them.
         unsafe { call(MAP_UPDATE_ELEM, &attr) }.map(drop)
+    }
+
+    /// Only where there is none; whether it was put in.
+    pub(crate) fn insert_new(&self, key: &K, value: &V) -> io::Result<bool> {
+        const NOEXIST: u64 = 1;
+        let attr = MapAttr { flags: NOEXIST, ..self.attr(key, std::ptr::from_ref(value) as u64) };
+        // SAFETY: as for `insert`.
+        match unsafe { call(MAP_UPDATE_ELEM, &attr) } {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &K) -> io::Result<Option<V>> {
+        let mut value = MaybeUninit::<V>::uninit();
+        let attr = self.attr(key, value.as_mut_ptr() as u64);
+        // SAFETY: `new` compared the sizes, so the kernel reads a key and writes a value of just these types.
+        let found = found(unsafe { call(MAP_LOOKUP_ELEM, &attr) })?;
+        // SAFETY: the call succeeded, so value is written; any bit pattern is a valid `Pod`.
+        Ok(found.map(|_| unsafe { value.assume_init() }))
     }
 
     /// Whether there was one.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use enforcer_capture::kernel::{Kernel, KernelError, Layout, inspect, try_programs};
 use enforcer_capture::records::Records;
 
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 
 #[test]
 fn with_the_keeper_gone_everything_still_holds_and_the_next_one_takes_over() {
@@ -101,16 +101,34 @@ fn the_pins_of_another_instance_are_left_alone() {
     other.kernel().verify().unwrap();
 }
 
+/// Stands for an upgrade: the pinned agents are of another shape than this version's.
 #[test]
-fn maps_of_another_version_are_refused() {
+fn maps_of_another_version_are_replaced_and_their_agents_go_on() {
     let mut stage = Stage::new();
+    let agent = stage.agent("a");
+    let [v4, _v6] = agent.netns.injectors();
     stage.kill_keeper();
     let pins = stage.layout().pins;
-    std::fs::remove_file(pins.join("map_AGENTS")).unwrap();
-    std::fs::rename(pins.join("map_COUNTERS"), pins.join("map_AGENTS")).unwrap();
-    let error = Kernel::start(&stage.layout()).unwrap_err();
-    assert!(matches!(error, KernelError::OtherLayout { map: "AGENTS", .. }), "{error:?}");
-    assert!(error.hint().contains("enforcer unmanage"), "{}", error.hint());
+    stage::pin_other_agents(&pins.join("map_AGENTS"), &[(agent.cgroup_id, agent.netns.cookie)]);
+    std::fs::rename(pins.join("map_COUNTERS"), pins.join("map_RECORDS")).unwrap();
+    // Of a map that this version does not have at all.
+    std::fs::rename(pins.join("map_EVENTS"), pins.join("map_OWNERS")).unwrap();
+
+    stage.start().unwrap();
+    stage.kernel().verify().unwrap();
+    assert_eq!(stage.kernel().governed().unwrap(), [agent.cgroup_id]);
+    let origin = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            agent.run("s = socket(AF_INET, SOCK_STREAM); s.connect(('203.0.113.5', 443)); s.recv(1)")
+        });
+        let records = Records::new(stage.kernel().records().unwrap()).unwrap();
+        let (socket, _) = v4.accept().unwrap();
+        records.take(socket.as_fd(), agent.cgroup_id, agent.netns.cookie).unwrap()
+    });
+    assert_eq!(origin.dst.0.to_string(), "203.0.113.5:443");
+    for gone in ["map_OWNERS", "old_AGENTS", "old_RECORDS"] {
+        assert!(!pins.join(gone).exists(), "{gone}");
+    }
 }
 
 #[test]

@@ -155,11 +155,11 @@ fn a_record_is_taken_once_and_only_by_its_listener() {
     let (first, _gone) = taken(agent.cgroup_id, agent.netns.cookie + 1);
     assert!(matches!(first, Err(RecordError::Mismatch("network namespace"))), "{first:?}");
 
-    // A connection from outside the managed root: the host's own, without a cookie.
+    // A connection from outside the managed root: the host's own, without a tag.
     let outside = agent.netns.enter(|| std::net::TcpStream::connect("127.0.0.1:923").unwrap());
     let (socket, _) = v4.accept().unwrap();
     let refused = records.take(socket.as_fd(), agent.cgroup_id, agent.netns.cookie);
-    assert!(matches!(refused, Err(RecordError::NoCookie)), "{refused:?}");
+    assert!(matches!(refused, Err(RecordError::NoTag)), "{refused:?}");
     drop(outside);
 }
 

@@ -194,14 +194,14 @@ pub(crate) fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Listens with the SYN kept and a long queue.
+/// Listens with the SYN kept, and as long a queue as the keeper's.
 fn listener(address: SocketAddr) -> TcpListener {
     let family =
         if address.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
     let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
     Records::prepare_listener(socket.as_fd()).unwrap();
     rustix::net::bind(&socket, &address).unwrap();
-    rustix::net::listen(&socket, 4096).unwrap();
+    rustix::net::listen(&socket, (enforcer_common::RECORDS_PER_AGENT / 2) as i32).unwrap();
     impatient(&socket);
     TcpListener::from(socket)
 }
@@ -293,6 +293,18 @@ impl Drop for Cgroups {
             eprintln!("cannot remove {}: {error}", self.root.display());
         }
     }
+}
+
+/// Pins a map of agents with room for more than this version's, in the place of what is pinned there.
+pub(crate) fn pin_other_agents(pin: &Path, agents: &[(u64, u64)]) {
+    let mut map = aya::maps::HashMap::<_, u64, [u64; 2]>::create(4096, 0).unwrap();
+    for (cgroup_id, netns_cookie) in agents {
+        // `AgentEntry`, as an earlier version wrote it: flags, and zeroes where the slot is now.
+        map.insert(cgroup_id, [*netns_cookie, u64::from(enforcer_common::flags::PRIVATE_NETNS).to_le()], 0)
+            .unwrap();
+    }
+    fs::remove_file(pin).unwrap();
+    map.pin(pin).unwrap();
 }
 
 /// Cgroups are removed bottom up; the files in them are the kernel's.
