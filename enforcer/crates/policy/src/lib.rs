@@ -17,18 +17,22 @@ mod decide;
 mod diagnostics;
 mod document;
 mod explain;
+mod layout;
 mod lint;
 mod matcher;
 mod name;
 mod policy;
+mod schema;
 mod selftest;
 mod yaml;
 
 pub use canon::{Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use diagnostics::{Finding, Report};
 pub use explain::Explanation;
+pub use layout::format;
 pub use name::{AgentName, CredentialName, Name, NameError, RuleName, SecretName};
 pub use policy::{
     AgentPolicy, Compiled, CredentialKind, CredentialSpec, Decision, Durability, NameMatch, Place, PolicySet,
     Rate, Rule, Source,
 };
+pub use schema::schema;

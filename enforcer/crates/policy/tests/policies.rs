@@ -66,3 +66,14 @@ fn told(policy: &AgentPolicy, line: &str) -> String {
     };
     format!("{verdict:<60} {line}")
 }
+
+/// What is shipped is laid out as `enforcer policy fmt` would.
+#[test]
+fn shipped_policies_have_the_one_layout() {
+    for path in golden::files(&folder(), "yaml") {
+        let text = std::fs::read_to_string(&path).expect("policies are readable");
+        let source = Source { name: path.display().to_string(), text: text.clone() };
+        let laid_out = enforcer_policy::format(&source).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(laid_out, text, "{}: `enforcer policy fmt` changes it", path.display());
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! Left out: the secret itself. A policy names it; the vault holds it with its own list of hosts.
 
-use super::fields::{self, Shape};
+use super::fields;
+use super::form::Shape;
 use super::reader::{Fields, Reader};
 use super::{At, values};
 use crate::canon::shown;
@@ -90,7 +91,7 @@ fn only_entry<'n>(r: &mut Reader<'_>, entry: &'n Entry, shape: &Shape) -> Option
     r.section(entry, shape)?;
     let Value::Map(entries) = &entry.value.value else { return None };
     if let Some(second) = entries.get(1) {
-        let message = format!("{} is one of {}, but here are two", shape.what, shape.known.join(", "));
+        let message = format!("{} is one of {}, but here are two", shape.what, shape.listed());
         r.error("E001", &second.key_span, message);
     }
     entries.first()

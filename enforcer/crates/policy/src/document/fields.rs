@@ -1,50 +1,59 @@
-//! The words of the language: which are read, and which are known but cannot be enforced yet.
+//! The words of the language: which are read, in which form, and which are known but cannot be enforced yet.
 //!
-//! A word moves from `later` to `known` in the commit that enforces it.
+//! A word moves from `later` to `known` in the commit that enforces it. The readers, their "did you
+//! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
-/// A mapping with a fixed set of keys.
-pub(crate) struct Shape {
-    /// as in "unknown field `x` in …"
-    pub(super) what: &'static str,
-    pub(super) known: &'static [&'static str],
-    pub(super) later: &'static [&'static str],
-}
+use super::form::{Field, Form, Shape, field};
+use super::values;
 
-pub(super) const POLICY: Shape = Shape {
-    what: "a policy",
-    known: &[
-        "version",
-        "agent",
-        "description",
-        "owner",
-        "mode",
-        "credentials",
-        "deny",
-        "allow",
-        "limits",
-        "dns",
-        "audit",
-        "tests",
+const NAME: &Form = &Form::Text(&values::NAME);
+const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
+const RATE: &Form = &Form::OneOrList(&Form::Text(&values::RATE));
+const SIZE: &Form = &Form::Text(&values::SIZE);
+const ENV: &Form = &Form::Text(&values::VARIABLE);
+const BOOL: &Form = &Form::Words(&["true", "false"]);
+
+pub(crate) const POLICY: Shape = Shape::of(
+    "a policy",
+    &[
+        field("version", &Form::Words(&["1"]), "The version of the language: 1."),
+        field("agent", NAME, "The agent that the policy is for; one file for each."),
+        field("description", &Form::Prose, "What the agent is for, in a sentence."),
+        field("owner", &Form::Prose, "Who answers for the agent."),
+        field("mode", &Form::Words(&["enforce"]), "`enforce`: what no rule allows is refused."),
+        field(
+            "credentials",
+            &Form::Named(&Form::OneOf(&CREDENTIAL)),
+            "Secrets that rules bring along, and how each is put into a request. The agent never sees one.",
+        ),
+        field(
+            "deny",
+            &Form::List(&Form::Section(&DENY_RULE)),
+            "Rules that block. Any that matches blocks, whatever `allow` says; an absent field means any.",
+        ),
+        field(
+            "allow",
+            &Form::List(&Form::Section(&ALLOW_RULE)),
+            "Rules that let through, read from top to bottom: the first that matches decides.",
+        ),
+        field("limits", &Form::Section(&LIMITS), "Bounds for the agent as a whole."),
+        field("dns", &Form::Section(&DNS), "Which names the agent may resolve, and to where."),
+        field("audit", &Form::Section(&AUDIT), "How its receipts are kept."),
+        field(
+            "tests",
+            &Form::List(&Form::Section(&TEST)),
+            "Requests and what must become of them; run at every load, and a file that fails is not loaded.",
+        ),
     ],
-    later: &["select", "use", "services", "budgets", "alerts"],
-};
+)
+.needs(&["version", "agent"])
+.later(&["select", "use", "services", "budgets", "alerts"]);
 
-pub(super) const RULE: Shape = Shape {
-    what: "a rule",
-    known: &[
-        "name",
-        "host",
-        "port",
-        "protocol",
-        "methods",
-        "paths",
-        "credential",
-        "rate",
-        "max_body",
-        "websocket",
-        "message",
-    ],
-    later: &[
+pub(super) const ALLOW_RULE: Shape = rule().needs(&["name", "host"]);
+pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY);
+
+const fn rule() -> Shape {
+    Shape::of("a rule", RULE).later(&[
         "tls",
         "query",
         "headers",
@@ -64,52 +73,179 @@ pub(super) const RULE: Shape = Shape {
         "audit",
         "raw_path",
         "ignore_case",
-    ],
-};
+    ])
+}
+
+const RULE: &[Field] = &[
+    field("name", NAME, "Unique in the file; stands in every receipt of the rule."),
+    field(
+        "host",
+        &Form::OneOrList(&Form::Text(&values::HOST)),
+        "Host names, addresses, or `*.example.com` for every name below example.com.",
+    ),
+    field("port", &Form::Text(&values::PORT), "The port; without it, the protocol's own."),
+    field(
+        "protocol",
+        &Form::Words(&["https", "http"]),
+        "In `allow`, https where nothing is said; in `deny`, both.",
+    ),
+    field(
+        "methods",
+        &Form::OneOrList(&Form::Text(&values::METHOD)),
+        "Methods in upper case; without it, any.",
+    ),
+    field(
+        "paths",
+        PATH,
+        "Path templates: `*` or `{name}` is one segment, `**` any number of them; without it, any path.",
+    ),
+    field("credential", NAME, "The credential, from `credentials`, that such a request gets."),
+    field("rate", RATE, "How often, for example `30/min burst 10`; over it, requests are refused."),
+    field("max_body", SIZE, "The largest request body, for example `10MiB`."),
+    field(
+        "websocket",
+        BOOL,
+        "May a GET become a WebSocket? Its frames are relayed unread, so a rule has to say so.",
+    ),
+    field("message", &Form::Prose, "What the agent reads when a deny rule blocks it."),
+];
 
 /// Fields that say how a request is let through; a deny rule lets none through.
-pub(super) const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket"];
+const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket"];
 
 pub(super) const PROTOCOLS_LATER: &[&str] =
     &["websocket", "grpc", "tcp", "udp", "postgres", "mysql", "redis", "smtp", "ssh"];
 
-pub(super) const LIMITS: Shape =
-    Shape { what: "`limits`", known: &["rate", "max_body"], later: &["concurrent", "upload", "budget"] };
+pub(super) const LIMITS: Shape = Shape::of(
+    "`limits`",
+    &[
+        field("rate", RATE, "How often the agent may ask anything at all."),
+        field("max_body", SIZE, "The largest request body of any rule."),
+    ],
+)
+.later(&["concurrent", "upload", "budget"]);
 
-pub(super) const DNS: Shape =
-    Shape { what: "`dns`", known: &["private_addresses", "also", "resolve"], later: &["rate"] };
+pub(super) const DNS: Shape = Shape::of(
+    "`dns`",
+    &[
+        field(
+            "private_addresses",
+            &Form::OneOrList(&Form::Text(&values::NETWORK)),
+            "Networks the agent may reach although they are private.",
+        ),
+        field(
+            "also",
+            &Form::OneOrList(&Form::Text(&values::HOST_NAME)),
+            "Names that resolve though no rule reaches them.",
+        ),
+        field("resolve", &Form::Words(&["allowed"]), "Only names that a rule reaches are resolved."),
+    ],
+)
+.later(&["rate"]);
 
-pub(super) const AUDIT: Shape =
-    Shape { what: "`audit`", known: &["durability"], later: &["level", "bodies", "keep"] };
+pub(super) const AUDIT: Shape = Shape::of(
+    "`audit`",
+    &[field(
+        "durability",
+        &Form::Words(&["written", "synced"]),
+        "`written` survives a killed process, `synced` a power cut, before a credential leaves.",
+    )],
+)
+.later(&["level", "bodies", "keep"]);
 
-pub(super) const TEST: Shape =
-    Shape { what: "a test", known: &["request", "expect", "by"], later: &["json", "headers", "times"] };
+pub(super) const TEST: Shape = Shape::of(
+    "a test",
+    &[
+        field("request", &Form::Text(&values::REQUEST), "METHOD and URL."),
+        field("expect", &Form::Words(&["allow", "deny"]), "What must become of it."),
+        field("by", NAME, "The rule that must decide."),
+    ],
+)
+.needs(&["request", "expect"])
+.later(&["json", "headers", "times"]);
 
-pub(super) const CREDENTIAL: Shape = Shape {
-    what: "a credential",
-    known: &["bearer", "header", "basic", "query", "placeholder"],
-    later: &["path", "sigv4", "oauth2", "github_app", "google_service_account", "login"],
-};
+pub(super) const CREDENTIAL: Shape = Shape::of(
+    "a credential",
+    &[
+        field("bearer", &Form::Section(&BEARER), "`Authorization: Bearer SECRET`"),
+        field("header", &Form::Section(&HEADER), "A header of its own, such as `x-api-key`."),
+        field("basic", &Form::Section(&BASIC), "`Authorization: Basic`, the secret as its password."),
+        field("query", &Form::Section(&QUERY), "A parameter of the query."),
+        field(
+            "placeholder",
+            &Form::Section(&PLACEHOLDER),
+            "Replaced where the agent put its placeholder, in the named places only.",
+        ),
+    ],
+)
+.later(&["path", "sigv4", "oauth2", "github_app", "google_service_account", "login"]);
 
-pub(super) const BEARER: Shape = Shape { what: "`bearer`", known: &["secret", "env"], later: &[] };
-pub(super) const HEADER: Shape =
-    Shape { what: "`header`", known: &["name", "secret", "format", "env"], later: &[] };
-pub(super) const BASIC: Shape = Shape { what: "`basic`", known: &["username", "secret", "env"], later: &[] };
-pub(super) const QUERY: Shape = Shape { what: "`query`", known: &["name", "secret", "env"], later: &[] };
-pub(super) const PLACEHOLDER: Shape =
-    Shape { what: "`placeholder`", known: &["env", "secret", "in", "required"], later: &[] };
+const SECRET_FIELD: Field = field(
+    "secret",
+    &Form::Either(&[Form::Text(&values::NAME), Form::OneOf(&VALUE)]),
+    "The name of the secret in the vault: `enforcer secret set NAME`.",
+);
+const ENV_FIELD: Field = field("env", ENV, "The variable in which the agent finds its placeholder.");
 
-pub(super) const PLACE: Shape = Shape { what: "`in`", known: &["header", "query"], later: &["body"] };
+pub(super) const BEARER: Shape = Shape::of("`bearer`", &[SECRET_FIELD, ENV_FIELD]).needs(&["secret"]);
+pub(super) const HEADER: Shape = Shape::of(
+    "`header`",
+    &[
+        field("name", &Form::Text(&values::HEADER), "The header, for example `x-api-key`."),
+        SECRET_FIELD,
+        field("format", &Form::Text(&values::FORMAT), "Text with one `{}` for the secret."),
+        ENV_FIELD,
+    ],
+)
+.needs(&["name", "secret"]);
+pub(super) const BASIC: Shape = Shape::of(
+    "`basic`",
+    &[
+        field("username", &Form::Text(&values::USER), "The user name; `\"\"` where the server wants none."),
+        SECRET_FIELD,
+        ENV_FIELD,
+    ],
+)
+.needs(&["username", "secret"]);
+pub(super) const QUERY: Shape = Shape::of(
+    "`query`",
+    &[
+        field("name", &Form::Text(&values::PARAMETER), "The parameter, for example `api_key`."),
+        SECRET_FIELD,
+        ENV_FIELD,
+    ],
+)
+.needs(&["name", "secret"]);
+pub(super) const PLACEHOLDER: Shape = Shape::of(
+    "`placeholder`",
+    &[
+        ENV_FIELD,
+        SECRET_FIELD,
+        field(
+            "in",
+            &Form::List(&Form::Either(&[Form::Words(&["path"]), Form::OneOf(&PLACE)])),
+            "Where the placeholder may stand.",
+        ),
+        field("required", BOOL, "Must the placeholder be in every request of the rule?"),
+    ],
+)
+.needs(&["env", "secret", "in"]);
 
-pub(super) const VALUE: Shape = Shape {
-    what: "a secret value",
-    known: &["secret"],
-    later: &[
+pub(super) const PLACE: Shape = Shape::of(
+    "`in`",
+    &[
+        field("header", &Form::Text(&values::HEADER), "In this header."),
+        field("query", &Form::Text(&values::PARAMETER), "As the value of this parameter."),
+    ],
+)
+.later(&["body"]);
+
+pub(super) const VALUE: Shape = Shape::of("a secret value", &[field("secret", NAME, "A name in the vault.")])
+    .later(&[
         "file",
         "command",
         "systemd_credential",
         "hashicorp_vault",
         "aws_secrets_manager",
         "one_password",
-    ],
-};
+    ]);

@@ -7,6 +7,7 @@
 
 mod credential;
 mod fields;
+mod form;
 mod reader;
 mod rule;
 #[cfg(test)]
@@ -18,8 +19,11 @@ use crate::diagnostics::{File, Report, Span};
 use crate::name::Name;
 use crate::policy::{CredentialSpec, Durability, Rate};
 use crate::yaml::{Entry, Node};
+pub(crate) use fields::POLICY;
+pub(crate) use form::{Form, Shape, Text};
 use reader::Reader;
 pub(crate) use rule::RuleText;
+pub(crate) use values::NAME;
 
 /// A value and the bytes it was read from.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! (`methods:`, `methods: []`) is an error everywhere, because readers guess "none" and "all" alike.
 
 use super::At;
-use super::fields::Shape;
+use super::form::Shape;
 use crate::canon::shown;
 use crate::diagnostics::{File, Finding, Report, Span, is_bidi, nearest};
 use crate::name::Name;
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
     pub(super) fn fields<'n>(&mut self, node: &'n Node, shape: &Shape) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             let message = format!("{} is a mapping, but here is {}", shape.what, node.kind());
-            let hint = format!("write `NAME: VALUE` with {}", shape.known.join(", "));
+            let hint = format!("write `NAME: VALUE` with {}", shape.listed());
             self.error_with("E001", &node.span, message, hint);
             return None;
         };
@@ -88,19 +88,15 @@ impl<'a> Reader<'a> {
 
     fn check_key(&mut self, entry: &Entry, shape: &Shape) {
         let word = entry.key.as_str();
-        if shape.known.contains(&word) {
+        if shape.names().any(|known| known == word) {
             return;
         }
         if shape.later.contains(&word) {
             return self.unenforced(&entry.key_span, word);
         }
-        let message = format!(
-            "unknown field `{}` in {}, expected one of {}",
-            shown(word),
-            shape.what,
-            shape.known.join(", ")
-        );
-        match nearest(word, shape.known.iter().chain(shape.later).copied()) {
+        let message =
+            format!("unknown field `{}` in {}, expected one of {}", shown(word), shape.what, shape.listed());
+        match nearest(word, shape.names().chain(shape.later.iter().copied())) {
             Some(near) => {
                 self.error_with("E001", &entry.key_span, message, format!("did you mean `{near}`?"))
             }

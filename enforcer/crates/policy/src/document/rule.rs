@@ -54,16 +54,18 @@ pub(super) fn read_all(r: &mut Reader<'_>, entry: &Entry, effect: Effect) -> Vec
 }
 
 fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
-    let fields = r.fields(node, &fields::RULE)?;
-    if effect == Effect::Deny {
-        for entry in fields::ALLOW_ONLY.iter().filter_map(|field| fields.get(field)) {
-            r.error_with(
-                "E021",
-                &entry.key_span,
-                format!("`{}` does nothing in a deny rule", entry.key),
-                "a deny rule only blocks; remove it",
-            );
-        }
+    let shape = match effect {
+        Effect::Deny => &fields::DENY_RULE,
+        Effect::Allow => &fields::ALLOW_RULE,
+    };
+    let fields = r.fields(node, shape)?;
+    for entry in shape.not_here.iter().filter_map(|field| fields.get(field)) {
+        r.error_with(
+            "E021",
+            &entry.key_span,
+            format!("`{}` does nothing in a deny rule", entry.key),
+            "a deny rule only blocks; remove it",
+        );
     }
     // Everything is read before the first return, so that one file shows all its errors.
     let name = match fields.get("name") {

@@ -5,10 +5,37 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::form::{Text, text};
 use super::reader::Reader;
 use crate::canon::{Host, shown};
 use crate::policy::Rate;
 use crate::yaml::Entry;
+
+pub(crate) const NAME: Text = text("^[a-z][a-z0-9-]{0,62}$", &["read-issues"]);
+pub(super) const HOST: Text = text(
+    r"^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+\]?$",
+    &["api.github.com", "*.example.com"],
+);
+pub(super) const HOST_NAME: Text = text(
+    r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$",
+    &["db.internal"],
+);
+pub(super) const PORT: Text =
+    Text { pattern: "^[1-9][0-9]{0,4}$", examples: &["8443"], number: Some((1, 65535)) };
+pub(super) const METHOD: Text = text("^[A-Z][A-Z0-9-]{0,31}$", &["GET", "POST"]);
+pub(super) const PATH: Text = text("^/[^?#]*$", &["/repos/{owner}/{repo}/issues/**"]);
+pub(super) const RATE: Text =
+    text("^[0-9]+/(s|sec|second|min|minute|hour|day)( burst [0-9]+)?$", &["30/min burst 10", "100/hour"]);
+pub(super) const SIZE: Text = text("^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)$", &["10MiB"]);
+pub(super) const NETWORK: Text = text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", &["10.1.0.0/16"]);
+pub(super) const VARIABLE: Text = text("^[A-Za-z_][A-Za-z0-9_]{0,127}$", &["GITHUB_TOKEN"]);
+pub(super) const REQUEST: Text =
+    text("^[A-Z][A-Z0-9-]{0,31} https?://[^ ]+$", &["GET https://api.github.com/user"]);
+pub(super) const HEADER: Text = text("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$", &["x-api-key"]);
+pub(super) const FORMAT: Text = text(r"^[ -~]*\{\}[ -~]*$", &["Bearer {}"]);
+pub(super) const USER: Text =
+    Text { pattern: "^[^:]*$", examples: &["x-access-token"], number: Some((0, u64::MAX)) };
+pub(super) const PARAMETER: Text = text("^[A-Za-z0-9._~-]{1,128}$", &["api_key"]);
 
 /// A bucket refills in whole nanoseconds; at a million per second rounding stays below a thousandth.
 const MAX_PER_SECOND: u64 = 1_000_000;
