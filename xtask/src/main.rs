@@ -4,6 +4,7 @@
 //! repeat. Colour only on a terminal, and never with `NO_COLOR`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod bpf;
 mod ci;
 mod demo;
@@ -48,6 +49,11 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// What is checked before a change is taken, but the tests: format, tidy, lints, documentation
     Ci,
     /// Layers, module documentation, crate walls, top-level layout
@@ -72,6 +78,7 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Demo { on_stage: false } => demo::prepare_and_show(root),
         Chore::Demo { on_stage: true } => demo::show(),
         Chore::Test { rest } => test::test(root, &rest),
+        Chore::Bench { bench } => bench::bench(&bench, root),
         Chore::Ci => ci::ci(root),
         Chore::Tidy => tidy::tidy(root),
     }

@@ -20,7 +20,7 @@ pub(crate) fn test(root: &Path, rest: &[String]) -> Result<()> {
 
 /// Namespaces, cgroups and BPF need root; cargo does not, and must not own files of the checkout.
 /// So cargo stays the user's, and each test is started through sudo.
-fn runner(root: &Path) -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn runner(root: &Path) -> Result<Vec<(&'static str, String)>> {
     if is_root() {
         return Ok(Vec::new());
     }

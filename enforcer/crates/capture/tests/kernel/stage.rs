@@ -318,7 +318,7 @@ fn remove_tree(cgroup: &Path) -> io::Result<()> {
     fs::remove_dir(cgroup)
 }
 
-fn cgroup2() -> PathBuf {
+pub(crate) fn cgroup2() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
