@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::agent::Agents;
+use crate::audit::clock::boot_id;
 use crate::audit::{AuditLog, Options};
 use crate::config::{Config, host};
 use crate::control::{self, ControlState, Switchboard};
@@ -33,6 +34,7 @@ use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
 use crate::gate::lifeline::Lifelines;
+use crate::gate::limit::Limits;
 use crate::policies::Policies;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{Caps, Shared, Upstreams};
@@ -134,9 +136,16 @@ async fn run(
     let agents = Arc::new(Agents::default());
     let switches = Arc::new(Switches::open(&directory)?);
     let lifelines = Arc::new(Lifelines::default());
+    let limits = Arc::new(Limits::open(&directory, boot_id().as_deref())?);
     let ca_pem: Arc<str> = own.authority.root_pem().into();
     let shared = Arc::new(Shared {
-        gate: Gate::new(policies.watch(), Arc::clone(&switches), Arc::clone(&lifelines), audit.clone()),
+        gate: Gate::new(
+            policies.watch(),
+            Arc::clone(&switches),
+            Arc::clone(&lifelines),
+            limits,
+            audit.clone(),
+        ),
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),

@@ -167,7 +167,7 @@ impl Stamp {
 }
 
 /// The kernel's id of this boot; `None` where `/proc` does not say.
-pub(super) fn boot_id() -> Option<String> {
+pub fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = text.trim();
     (id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then(|| id.to_owned())

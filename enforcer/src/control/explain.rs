@@ -1,5 +1,7 @@
 //! Why a request would be allowed or refused: the same answer from the daemon and from a file.
 
+use std::time::SystemTime;
+
 use enforcer_policy::{Explanation, PolicySet, Request, RequestError};
 use serde::Serialize;
 
@@ -60,6 +62,6 @@ pub fn explain(set: &PolicySet, agent: &str, method: &str, url: &str) -> Result<
         revision: policy.revision().to_owned(),
         method: method.to_owned(),
         url: url.to_owned(),
-        explanation: policy.explain(&request),
+        explanation: policy.explain(&request, SystemTime::now().into()),
     })
 }

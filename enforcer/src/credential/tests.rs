@@ -89,7 +89,7 @@ impl World {
     ) -> Result<Authorized, CredentialError> {
         let target = self.fill(target);
         let request = Request::parse("GET", &format!("https://{host}.example{target}")).unwrap();
-        let Decision::Allow { rule, .. } = self.policy.decide(&request) else {
+        let Decision::Allow { rule, .. } = self.policy.decide(&request, enforcer_policy::Moment::ANY) else {
             panic!("{host}{target} is denied")
         };
         let agent = Agent {

@@ -6,31 +6,40 @@
 
 pub mod lifeline;
 pub mod limit;
+mod meters;
 mod permit;
 pub mod refusal;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use enforcer_policy::{AgentPolicy, Decision, PolicySet, Request, Rule};
+use enforcer_policy::{AgentPolicy, Decision, Moment, PolicySet, Request, Rule};
 use tokio::sync::watch;
 
 use crate::agent::Caller;
 use crate::audit::{AuditLog, Intent, Outcome, RecordGuard, RequestId, Verdict};
 use crate::switches::Switches;
 
-use lifeline::{Lifeline, Lifelines};
-use limit::{Key, Limits, NotTaken};
+use lifeline::{Cause, Lifeline, Lifelines};
+use limit::places::{Place, Places};
+use limit::{Limits, Meter};
 pub use permit::Permit;
 pub use refusal::{Code, Refusal};
+
+/// How long a request waits for another of the agent's to end, where the policy bounds them.
+const CROWDED: Duration = Duration::from_secs(5);
+
+/// How long what is under way may outlast the window of its rule.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Judges requests.
 pub struct Gate {
     policies: watch::Receiver<Arc<PolicySet>>,
     switches: Arc<Switches>,
     lifelines: Arc<Lifelines>,
-    limits: Mutex<Limits>,
+    limits: Arc<Limits>,
+    places: Places,
     audit: AuditLog,
 }
 
@@ -41,6 +50,12 @@ pub struct Admitted {
     pub policy: Arc<AgentPolicy>,
     /// To be held until the request has ended; cut when the yes is taken back.
     pub lifeline: Lifeline,
+    /// Among the agent's requests; to be held until the request has ended.
+    pub place: Place,
+    /// Asked before bytes are sent.
+    pub upload: Meter,
+    /// Asked before bytes of the answer are passed on.
+    pub download: Meter,
 }
 
 /// What could be read of a request that is refused before it can be judged.
@@ -76,9 +91,10 @@ impl Gate {
         policies: watch::Receiver<Arc<PolicySet>>,
         switches: Arc<Switches>,
         lifelines: Arc<Lifelines>,
+        limits: Arc<Limits>,
         audit: AuditLog,
     ) -> Self {
-        Gate { policies, switches, lifelines, limits: Mutex::default(), audit }
+        Gate { policies, switches, lifelines, limits, places: Places::default(), audit }
     }
 
     /// What is under way.
@@ -106,12 +122,12 @@ impl Gate {
         let judged = match &policy {
             Some(policy) => {
                 intent.policy = Some(policy.revision().to_owned());
-                self.judge(policy, &request, &mut intent)
+                self.judge(policy, &request, &mut intent).await
             }
             None => Err(No::because(Code::NoPolicy, format!("agent `{}` has no policy", caller.agent.name))),
         };
-        let (policy, rule) = match (policy, judged) {
-            (Some(policy), Ok(rule)) => (policy, rule),
+        let (policy, Judged { rule, place, upload, download }) = match (policy, judged) {
+            (Some(policy), Ok(judged)) => (policy, judged),
             (_, Err(no)) => return Err(self.refuse(intent, &request, no).await),
             (None, Ok(_)) => unreachable!("nothing is judged without a policy"),
         };
@@ -135,7 +151,7 @@ impl Gate {
         match self.audit.begin(intent, policy.durability()).await {
             Ok(guard) => {
                 let permit = Permit::new(request, rule, credential, caller.agent.clone());
-                Ok(Admitted { permit, guard, policy, lifeline })
+                Ok(Admitted { permit, guard, policy, lifeline, place, upload, download })
             }
             Err(error) => {
                 tracing::error!(%error, agent = %caller.agent.name, "no receipt, no request");
@@ -152,14 +168,27 @@ impl Gate {
         }
     }
 
-    /// Cuts what new policies no longer allow, as long as there are new policies.
+    /// Cuts what new policies no longer allow, as long as there are new policies, and what is under way
+    /// when the window of its rule closes.
     pub async fn follow_policies(&self) {
         let mut policies = self.policies.clone();
-        while policies.changed().await.is_ok() {
+        loop {
+            let timed = policies.borrow().agents().any(|policy| policy.is_timed());
+            let cause = tokio::select! {
+                changed = policies.changed() => match changed {
+                    Ok(()) => Cause::PolicyChanged,
+                    Err(_closed) => return,
+                },
+                () = tokio::time::sleep(LOOK), if timed => Cause::WindowClosed,
+            };
             let set = policies.borrow_and_update().clone();
-            let cut = self.lifelines.cut_disallowed(&set);
+            let cut = self.lifelines.cut_disallowed(&set, SystemTime::now().into(), &cause);
             if cut > 0 {
-                tracing::info!(cut, "requests under way that the new policies do not allow were cut");
+                tracing::info!(
+                    cut,
+                    cause = cause.text(),
+                    "what was under way and is no longer allowed was cut"
+                );
             }
         }
     }
@@ -189,9 +218,15 @@ impl Gate {
         refusal
     }
 
-    /// Policy and limits. Spends a token of every rate only when all have one.
-    fn judge(&self, policy: &AgentPolicy, request: &Request, intent: &mut Intent) -> Result<Arc<Rule>, No> {
-        let (rule, template) = match policy.decide(request) {
+    /// Policy and limits, in this order: the rule, a place among the agent's requests, its rates, and
+    /// whether its byte budgets have anything left.
+    async fn judge(
+        &self,
+        policy: &AgentPolicy,
+        request: &Request,
+        intent: &mut Intent,
+    ) -> Result<Judged, No> {
+        let (rule, template) = match policy.decide(request, Moment::from(SystemTime::now())) {
             Decision::Allow { rule, template } => (rule, template),
             Decision::Deny { rule: Some(rule) } => {
                 intent.rule = Some(rule.name.to_string());
@@ -206,31 +241,28 @@ impl Gate {
             }
         };
         intent.rule = Some(rule.name.to_string());
-        intent.template = Some(template.to_string());
-        let agent = &policy.name;
-        let of_agent =
-            policy.rates().iter().map(|rate| Key { agent: agent.clone(), rule: None, rate: *rate });
-        let of_rule = rule.rates.iter().map(|rate| Key {
-            agent: agent.clone(),
-            rule: Some(rule.name.clone()),
-            rate: *rate,
-        });
-        let keys: Vec<Key> = of_agent.chain(of_rule).collect();
-        if keys.is_empty() {
-            return Ok(rule);
-        }
-        // A panic while counting would leave at worst one token uncounted in one cell.
-        let mut limits = self.limits.lock().unwrap_or_else(|e| e.into_inner());
-        match limits.take(&keys, Instant::now()) {
-            Ok(()) => Ok(rule),
-            Err(NotTaken::Exhausted(full)) => {
-                let Key { rule, rate, .. } = full.key;
-                let whose = rule.map_or("the agent's limits".into(), |name| format!("rule `{name}`"));
-                let reason = format!("{whose}: {} per {} is used up", rate.count, span(rate.period));
-                Err(No { retry_after: Some(full.retry_after), ..No::because(Code::RateLimited, reason) })
-            }
-            Err(NotTaken::Uncountable(error)) => Err(No::because(Code::UnusableRate, error.to_string())),
-        }
+        intent.template = Some(template.as_str().to_owned());
+        let place = self.place(policy).await?;
+        self.take(&meters::rates(policy, &rule, &template, request)?)?;
+        let (upload, download) = meters::budgets(&self.limits, policy, &request.host)?;
+        [&upload, &download].into_iter().try_for_each(Meter::has_any).map_err(meters::not_taken)?;
+        Ok(Judged { rule, place, upload, download })
+    }
+
+    async fn place(&self, policy: &AgentPolicy) -> Result<Place, No> {
+        let bound = policy.concurrent();
+        self.places.take(&policy.name, bound, CROWDED).await.ok_or_else(|| {
+            let reason = format!(
+                "the agent's limits: {} requests are under way and none ended within {} s",
+                bound.unwrap_or_default(),
+                CROWDED.as_secs()
+            );
+            No { retry_after: Some(CROWDED), ..No::because(Code::RateLimited, reason) }
+        })
+    }
+
+    fn take(&self, counters: &[limit::Counter]) -> Result<(), No> {
+        self.limits.take(counters, 1).map_err(meters::not_taken)
     }
 
     async fn refuse(&self, mut intent: Intent, request: &Request, no: No) -> Refusal {
@@ -263,6 +295,14 @@ impl Gate {
             tracing::error!(%error, id = %refusal.id, "a refusal could not be written down");
         }
     }
+}
+
+/// What follows from a yes.
+struct Judged {
+    rule: Arc<Rule>,
+    place: Place,
+    upload: Meter,
+    download: Meter,
 }
 
 /// A no that has not been worded yet.
@@ -327,14 +367,4 @@ pub fn line(request: &Request) -> String {
 fn query_keys(query: Option<&str>) -> Vec<String> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key).to_owned()).collect()
-}
-
-fn span(period: Duration) -> String {
-    match period.as_secs() {
-        1 => "second".into(),
-        60 => "minute".into(),
-        3600 => "hour".into(),
-        86_400 => "day".into(),
-        _ => format!("{period:?}"),
-    }
 }

@@ -18,7 +18,9 @@ pub enum Code {
     NoRule,
     DenyRule,
     RateLimited,
+    BudgetSpent,
     UnusableRate,
+    LimitsUnavailable,
     BadRequest,
     HeadersTooLarge,
     Misdirected,
@@ -45,7 +47,9 @@ impl Code {
         Code::NoRule,
         Code::DenyRule,
         Code::RateLimited,
+        Code::BudgetSpent,
         Code::UnusableRate,
+        Code::LimitsUnavailable,
         Code::BadRequest,
         Code::HeadersTooLarge,
         Code::Misdirected,
@@ -72,6 +76,8 @@ impl Code {
             Code::NoRule => "no_rule",
             Code::DenyRule => "deny_rule",
             Code::RateLimited => "rate_limited",
+            Code::BudgetSpent => "budget_spent",
+            Code::LimitsUnavailable => "limits_unavailable",
             Code::UnusableRate => "unusable_rate",
             Code::BadRequest => "bad_request",
             Code::HeadersTooLarge => "headers_too_large",
@@ -105,7 +111,7 @@ impl Code {
             | Code::PlaceholderRequired
             | Code::CredentialUnfit
             | Code::SpecialAddress => StatusCode::FORBIDDEN,
-            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Code::RateLimited | Code::BudgetSpent => StatusCode::TOO_MANY_REQUESTS,
             Code::BadRequest => StatusCode::BAD_REQUEST,
             Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Code::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -116,7 +122,9 @@ impl Code {
             | Code::UpstreamFailed
             | Code::UpstreamTimeout
             | Code::ResponseUnsearchable => StatusCode::BAD_GATEWAY,
-            Code::CredentialUnavailable | Code::ReceiptsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::CredentialUnavailable | Code::ReceiptsUnavailable | Code::LimitsUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -177,12 +185,21 @@ impl Code {
                 "The allowance for this request is used up. Wait as long as `retry_after` says, then try again; \
                  retrying earlier does not help."
             }
+            Code::BudgetSpent => {
+                "The bytes that may be sent or received are used up. Wait as long as `retry_after` says, or send \
+                 and ask for less."
+            }
+            Code::LimitsUnavailable => {
+                "Requests are refused while it cannot be written down what is used up. Try again later."
+            }
             Code::BadRequest | Code::HeadersTooLarge => "Send the request in the plain form HTTP prescribes.",
             Code::Misdirected => {
                 "The connection, its server name and the request must all name the same host and port. Open a \
                  new connection for this host."
             }
-            Code::TooLarge => "Send a smaller body, or ask the person you work for to raise `max_body`.",
+            Code::TooLarge => {
+                "Send a smaller body, or ask the person you work for to raise the limit that the reason names."
+            }
             Code::PlaceholderMisplaced => {
                 "The placeholder stands for a credential and may be sent only where the policy says. Do not \
                  write it into documents, messages or addresses."

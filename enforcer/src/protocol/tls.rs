@@ -145,7 +145,7 @@ async fn choose(
     let Some(policy) = connection.shared.gate.policy(&connection.caller) else {
         return Err(no(Code::NoPolicy, format!("agent `{}` has no policy", connection.caller.agent.name)));
     };
-    if !policy.reaches(Scheme::Https, &host, destination.port()) {
+    if !policy.reaches(Scheme::Https, &host, destination.port(), SystemTime::now().into()) {
         let what = if sent.is_some() { "" } else { " (the client sent no server name)" };
         let reason = format!("no rule of the policy allows https://{host}:{}{what}", destination.port());
         return Err(no(Code::NoRule, reason));

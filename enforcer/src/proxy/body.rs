@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 
 use super::idle::Idle;
 use crate::credential::{BodyGuard, CredentialError};
+use crate::gate::Code;
+use crate::gate::limit::{Meter, NotTaken};
 
 /// An agent that began a body and sends nothing for so long has gone away.
 const IDLE: Duration = Duration::from_secs(30);
@@ -29,6 +31,14 @@ pub enum Cut {
     BrokenOff,
     #[error("the request was cut")]
     Withdrawn,
+    #[error("{reason}")]
+    Metered { code: Code, reason: String, wait: Option<Duration> },
+}
+
+impl From<NotTaken> for Cut {
+    fn from(not: NotTaken) -> Self {
+        Cut::Metered { code: not.code(), reason: not.to_string(), wait: not.wait() }
+    }
 }
 
 /// Shared between the body, which travels with the connection, and the exchange, which answers.
@@ -60,15 +70,23 @@ pub struct Outgoing {
     inner: Option<Incoming>,
     guard: BodyGuard,
     limit: Option<u64>,
+    meter: Option<Meter>,
     idle: Idle,
     progress: Arc<Progress>,
 }
 
 impl Outgoing {
-    pub fn new(inner: Incoming, guard: BodyGuard, limit: Option<u64>) -> (Self, Arc<Progress>) {
+    pub fn new(inner: Incoming, guard: BodyGuard, limit: Option<u64>, meter: Meter) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let inner = (!inner.is_end_stream()).then_some(inner);
-        let body = Outgoing { inner, guard, limit, idle: Idle::new(IDLE), progress: progress.clone() };
+        let body = Outgoing {
+            inner,
+            guard,
+            limit,
+            meter: Some(meter),
+            idle: Idle::new(IDLE),
+            progress: progress.clone(),
+        };
         (body, progress)
     }
 
@@ -76,7 +94,10 @@ impl Outgoing {
     pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let idle = Idle::new(IDLE);
-        (Outgoing { inner: None, guard, limit: None, idle, progress: progress.clone() }, progress)
+        (
+            Outgoing { inner: None, guard, limit: None, meter: None, idle, progress: progress.clone() },
+            progress,
+        )
     }
 
     fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -121,6 +142,9 @@ impl Body for Outgoing {
                     this.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
                 if let Some(limit) = this.limit.filter(|limit| sent > *limit) {
                     return this.cut(Cut::TooLarge(limit));
+                }
+                if let Some(Err(not)) = this.meter.as_ref().map(|meter| meter.take(data.len() as u64)) {
+                    return this.cut(not.into());
                 }
                 if let Err(error) = this.guard.check(data) {
                     return this.cut(Cut::Placeholder(told(&error)));

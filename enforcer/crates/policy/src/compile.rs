@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::diagnostics::{File, Finding, Report, nearest};
 use crate::document::{self, At, Document, RuleText};
-use crate::matcher::{Conditions, Index};
+use crate::matcher::{Conditions, HostPattern, Index};
 use crate::name::Name;
 use crate::policy::{AgentPolicy, Compiled, CredentialSpec, PolicySet, Rule, Source};
 use crate::{lint, selftest, yaml};
@@ -67,6 +67,7 @@ fn read(file: &File, report: &mut Report) -> Option<Document> {
 /// The policy of one file, where nothing in that file is wrong.
 fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> Option<AgentPolicy> {
     check_names(file, &document, report);
+    check_reach(file, &document, report);
     if report.findings.iter().any(|finding| finding.error && finding.file == *file.name) {
         return None;
     }
@@ -97,8 +98,7 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         credentials: document.credentials.into_iter().map(|credential| credential.value).collect(),
         private_addresses: document.private_addresses,
         also_resolved: document.also_resolved,
-        rates: document.rates,
-        max_body: document.max_body,
+        limits: document.limits,
     };
     selftest::run(file, &policy, &document.tests, report);
     Some(policy)
@@ -116,6 +116,22 @@ fn split(file: &File, text: RuleText) -> (Rule, Conditions) {
         message: text.message,
     };
     (rule, text.conditions)
+}
+
+/// An agent that may send to any host may send so much only.
+fn check_reach(file: &File, document: &Document, report: &mut Report) {
+    // A budget for each host is none for all of them.
+    if document.limits.upload.iter().any(|budget| !budget.per_host) {
+        return;
+    }
+    for rule in &document.allow {
+        let hosts = rule.conditions.hosts.iter().zip(&rule.host_spans);
+        for (_, span) in hosts.filter(|(host, _)| **host == HostPattern::Any) {
+            let message = "`host: \"*\"` lets the agent send anything anywhere; it needs `limits.upload`";
+            let hint = "list the hosts, or add for example `limits: { upload: 50MiB/day }`";
+            report.push(Finding::error("E031", file, span, message).hint(hint));
+        }
+    }
 }
 
 /// Names that are used are declared, and names that are declared are so once.

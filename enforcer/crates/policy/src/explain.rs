@@ -6,6 +6,7 @@
 use crate::canon::{Request, Scheme};
 use crate::matcher::{Conditions, Template, Unmet};
 use crate::policy::{AgentPolicy, Decision, Rate, Rule};
+use crate::window::Moment;
 
 #[derive(Debug, serde::Serialize)]
 pub struct Explanation {
@@ -19,10 +20,10 @@ pub struct Explanation {
 }
 
 impl AgentPolicy {
-    /// The decision rule by rule, as text for people.
-    pub fn explain(&self, request: &Request) -> Explanation {
-        let steps = self.steps(request);
-        match self.decide(request) {
+    /// The decision of that moment, rule by rule, as text for people.
+    pub fn explain(&self, request: &Request, at: Moment) -> Explanation {
+        let steps = self.steps(request, at);
+        match self.decide(request, at) {
             Decision::Allow { rule, template } => Explanation {
                 allowed: true,
                 rule: Some(rule.name.to_string()),
@@ -54,17 +55,17 @@ impl AgentPolicy {
                 reason: "no rule matches, and what no rule allows is denied".to_owned(),
                 steps,
                 obligations: Vec::new(),
-                hint: Some(self.smallest_change(request)),
+                hint: Some(self.smallest_change(request, at)),
             },
         }
     }
 
     /// Deny rules first, then allow rules up to the one that decides.
-    fn steps(&self, request: &Request) -> Vec<String> {
+    fn steps(&self, request: &Request, at: Moment) -> Vec<String> {
         let mut steps = Vec::new();
         for (number, (rule, conditions)) in self.rules.iter().zip(&self.conditions).enumerate() {
             let effect = if number < self.denies { "deny" } else { "allow" };
-            let unmet = conditions.unmet(request);
+            let unmet = conditions.unmet(request, at);
             if unmet.is_empty() {
                 steps.push(format!("{effect} `{}` ({}): matches, and so decides", rule.name, rule.place));
                 return steps;
@@ -87,8 +88,14 @@ impl AgentPolicy {
             rates.iter().map(|rate| format!("at most {rate} for {whose}")).collect()
         };
         obligations.extend(rates("this rule", &rule.rates));
-        obligations.extend(rates("the agent", &self.rates));
-        if let Some(max) = rule.max_body.into_iter().chain(self.max_body).min() {
+        obligations.extend(rates("the agent", self.rates()));
+        obligations.extend(self.upload().iter().map(|budget| format!("at most {budget} sent by the agent")));
+        obligations
+            .extend(self.download().iter().map(|budget| format!("at most {budget} received by the agent")));
+        if let Some(concurrent) = self.concurrent() {
+            obligations.push(format!("at most {concurrent} requests of the agent at a time"));
+        }
+        if let Some(max) = rule.max_body.into_iter().chain(self.max_body()).min() {
             obligations.push(format!("a body of at most {max} bytes"));
         }
         if rule.websocket {
@@ -98,13 +105,13 @@ impl AgentPolicy {
     }
 
     /// Of the allow rules for the host, the one that lacks least; else a new rule.
-    fn smallest_change(&self, request: &Request) -> String {
+    fn smallest_change(&self, request: &Request, at: Moment) -> String {
         let near = self
             .rules
             .iter()
             .zip(&self.conditions)
             .skip(self.denies)
-            .map(|(rule, conditions)| (lacking(conditions, request), rule))
+            .map(|(rule, conditions)| (lacking(conditions, request, at), rule))
             .filter(|(unmet, _)| !unmet.contains(&Unmet::Host))
             .min_by_key(|(unmet, _)| (unmet.len(), unmet.first().copied()));
         match near {
@@ -118,8 +125,8 @@ impl AgentPolicy {
 }
 
 /// What is unmet, without the port that follows from the protocol.
-fn lacking(conditions: &Conditions, request: &Request) -> Vec<Unmet> {
-    let mut unmet = conditions.unmet(request);
+fn lacking(conditions: &Conditions, request: &Request, at: Moment) -> Vec<Unmet> {
+    let mut unmet = conditions.unmet(request, at);
     let own_default = conditions.scheme.map(Scheme::default_port) == conditions.port;
     if unmet.contains(&Unmet::Scheme) && own_default && request.port == request.scheme.default_port() {
         unmet.retain(|unmet| *unmet != Unmet::Port);
@@ -149,14 +156,19 @@ fn difference(unmet: Unmet, conditions: &Conditions, request: &Request) -> Strin
             )
         }
         Unmet::Path => {
-            let templates: Vec<&str> = conditions.templates.iter().map(|t| &**Template::text(t)).collect();
+            let templates: Vec<&str> = conditions.templates.iter().map(Template::as_str).collect();
             format!("path {} is not {}", request.target.path(), templates.join(", "))
         }
+        Unmet::Time => match &conditions.when {
+            Some(when) => format!("it holds {when}"),
+            None => String::new(),
+        },
     }
 }
 
 fn change(unmet: Unmet, request: &Request) -> String {
     match unmet {
+        Unmet::Time => "its `when` were open now".to_owned(),
         Unmet::Host => format!("its `host` had {}", request.host),
         Unmet::Scheme => format!("its `protocol` were {}", request.scheme.as_str()),
         Unmet::Port => format!("its `port` were {}", request.port),

@@ -1,6 +1,6 @@
 //! Policies: what an agent may do, as YAML people read and as decisions the gate obeys.
 //!
-//! Pure: no I/O, no clock, no async. Callers hand in texts and canonical requests.
+//! Pure: no I/O, no clock, no async. Callers hand in texts, canonical requests and the time.
 //!
 //! The way of a file: [`Source`] text → `yaml` (a tree with places) → `document` (typed, every field
 //! read or refused) → `compile` (names resolved, index built, the file's own tests run) →
@@ -24,15 +24,18 @@ mod name;
 mod policy;
 mod schema;
 mod selftest;
+mod window;
 mod yaml;
 
 pub use canon::{Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use diagnostics::{Finding, Report};
 pub use explain::Explanation;
 pub use layout::format;
+pub use matcher::Template;
 pub use name::{AgentName, CredentialName, Name, NameError, RuleName, SecretName};
 pub use policy::{
-    AgentPolicy, Compiled, CredentialKind, CredentialSpec, Decision, Durability, NameMatch, Place, PolicySet,
-    Rate, Rule, Source,
+    AgentPolicy, Budget, Compiled, CredentialKind, CredentialSpec, Decision, Durability, NameMatch, Place,
+    PolicySet, Rate, Rule, Source,
 };
 pub use schema::schema;
+pub use window::Moment;

@@ -22,8 +22,13 @@ pub(crate) fn check(file: &File, document: &Document, report: &mut Report) {
 fn credential_reach(file: &File, rule: &RuleText, report: &mut Report) {
     let Some(credential) = &rule.credential else { return };
     for (pattern, span) in rule.conditions.hosts.iter().zip(&rule.host_spans) {
-        if let HostPattern::Below(base) = pattern {
-            let message = format!("credential `{}` may be sent to any host under `{base}`", credential.value);
+        let reach = match pattern {
+            HostPattern::Exact(_) => None,
+            HostPattern::Below(base) => Some(format!("any host under `{base}`")),
+            HostPattern::Any => Some("any host at all".to_owned()),
+        };
+        if let Some(reach) = reach {
+            let message = format!("credential `{}` may be sent to {reach}", credential.value);
             report.push(
                 Finding::warning("W030", file, span, message)
                     .label("wildcard")

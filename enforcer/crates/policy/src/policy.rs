@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::canon::Host;
 use crate::diagnostics::Report;
-use crate::matcher::{Conditions, HostPattern, Index};
+use crate::document::Limits;
+use crate::matcher::{Conditions, HostPattern, Index, Template};
 use crate::name::{AgentName, CredentialName, Name, RuleName, SecretName};
 
 /// One policy file.
@@ -80,8 +81,7 @@ pub struct AgentPolicy {
     pub(crate) credentials: Vec<CredentialSpec>,
     pub(crate) private_addresses: Vec<ipnet::IpNet>,
     pub(crate) also_resolved: Vec<Host>,
-    pub(crate) rates: Vec<Rate>,
-    pub(crate) max_body: Option<u64>,
+    pub(crate) limits: Limits,
 }
 
 impl AgentPolicy {
@@ -108,6 +108,11 @@ impl AgentPolicy {
 
     pub fn credential(&self, name: &str) -> Option<&CredentialSpec> {
         self.credentials.iter().find(|credential| credential.name.as_str() == name)
+    }
+
+    /// Does any rule hold at some times only?
+    pub fn is_timed(&self) -> bool {
+        self.conditions.iter().any(|conditions| conditions.when.is_some())
     }
 
     /// Deny rules first, then allow rules, each in the order of the file.
@@ -138,12 +143,27 @@ impl AgentPolicy {
 
     /// `limits.rate`
     pub fn rates(&self) -> &[Rate] {
-        &self.rates
+        &self.limits.rates
+    }
+
+    /// `limits.upload`: what the agent may send, heads of requests included
+    pub fn upload(&self) -> &[Budget] {
+        &self.limits.upload
+    }
+
+    /// `limits.download`
+    pub fn download(&self) -> &[Budget] {
+        &self.limits.download
+    }
+
+    /// `limits.concurrent`: requests under way at a time
+    pub fn concurrent(&self) -> Option<u32> {
+        self.limits.concurrent
     }
 
     /// `limits.max_body`
     pub fn max_body(&self) -> Option<u64> {
-        self.max_body
+        self.limits.max_body
     }
 }
 
@@ -160,7 +180,7 @@ pub enum Decision {
     Allow {
         rule: Arc<Rule>,
         /// the path template that matched, `/**` where the rule names none
-        template: Arc<str>,
+        template: Template,
     },
     Deny {
         /// the deny rule; `None`: no rule matched
@@ -182,11 +202,13 @@ pub struct Rule {
 }
 
 /// `count` per `period`, with `burst` in one moment (`5/hour burst 2`; without: burst = count).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     pub count: u32,
     pub period: Duration,
     pub burst: u32,
+    /// names in the rule's paths; each combination of what stands there is counted by itself
+    pub per: Vec<Box<str>>,
 }
 
 impl fmt::Display for Rate {
@@ -199,7 +221,35 @@ impl fmt::Display for Rate {
             86400 => write!(f, "{count}/day"),
             seconds => write!(f, "{count} in {seconds} seconds"),
         }?;
-        if self.burst == count { Ok(()) } else { write!(f, " burst {}", self.burst) }
+        if self.burst != count {
+            write!(f, " burst {}", self.burst)?;
+        }
+        for (number, name) in self.per.iter().enumerate() {
+            write!(f, "{}{{{name}}}", if number == 0 { " per " } else { "/" })?;
+        }
+        Ok(())
+    }
+}
+
+/// `bytes` per `period`; all of them may go at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Budget {
+    pub bytes: u64,
+    pub period: Duration,
+    /// each host is counted by itself
+    pub per_host: bool,
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.period.as_secs() {
+            1 => "second",
+            60 => "minute",
+            3600 => "hour",
+            _ => "day",
+        };
+        let host = if self.per_host { " per host" } else { "" };
+        write!(f, "{} bytes/{unit}{host}", self.bytes)
     }
 }
 

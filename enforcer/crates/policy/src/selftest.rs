@@ -16,7 +16,7 @@ pub(crate) fn run(file: &File, policy: &AgentPolicy, cases: &[Case], report: &mu
             });
             continue;
         }
-        let (allowed, rule) = match policy.decide(&case.request.value) {
+        let (allowed, rule) = match policy.decide(&case.request.value, case.at) {
             Decision::Allow { rule, .. } => (true, Some(rule)),
             Decision::Deny { rule } => (false, rule),
         };
@@ -35,7 +35,7 @@ pub(crate) fn run(file: &File, policy: &AgentPolicy, cases: &[Case], report: &mu
             Some(expected) if by_another => format!(", not by `{}`", expected.value),
             _ => String::new(),
         };
-        let hint = policy.explain(&case.request.value).hint.filter(|_| case.allow && !allowed);
+        let hint = policy.explain(&case.request.value, case.at).hint.filter(|_| case.allow && !allowed);
         let finding = Finding::error("E040", file, &case.request.span, "a test of this policy fails")
             .label(format!("{verdict} {by}{instead}"));
         report.push(match hint {

@@ -6,7 +6,7 @@ mod golden;
 
 use std::path::{Path, PathBuf};
 
-use enforcer_policy::{AgentPolicy, Decision, PolicySet, Request, Source};
+use enforcer_policy::{AgentPolicy, Decision, Moment, PolicySet, Request, Source};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../policies")
@@ -58,7 +58,7 @@ fn told(policy: &AgentPolicy, line: &str) -> String {
     let Some((method, url)) = line.split_once(' ').filter(|_| !line.starts_with('#')) else {
         return line.to_owned();
     };
-    let verdict = match Request::parse(method, url).map(|request| policy.decide(&request)) {
+    let verdict = match Request::parse(method, url).map(|request| policy.decide(&request, Moment::ANY)) {
         Ok(Decision::Allow { rule, template }) => format!("allow  {} {template}", rule.name),
         Ok(Decision::Deny { rule: Some(rule) }) => format!("deny   {}", rule.name),
         Ok(Decision::Deny { rule: None }) => "deny   -".to_owned(),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use enforcer_policy::{AgentName, AgentPolicy, Decision, PolicySet, Request};
+use enforcer_policy::{AgentName, AgentPolicy, Decision, Moment, PolicySet, Request};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ pub enum Cause {
     /// Replaced by another version, or removed.
     SecretChanged(String),
     PolicyChanged,
+    WindowClosed,
 }
 
 impl Cause {
@@ -30,6 +31,7 @@ impl Cause {
             Cause::AgentDisabled => "the agent was disabled".into(),
             Cause::SecretChanged(name) => format!("secret `{name}` was replaced or removed"),
             Cause::PolicyChanged => "the policy no longer allows it".into(),
+            Cause::WindowClosed => "the time at which its rule holds is over".into(),
         }
     }
 
@@ -37,7 +39,7 @@ impl Cause {
     pub fn told(&self) -> String {
         match self {
             Cause::SecretChanged(_) => "the credential of this request was replaced or removed".into(),
-            Cause::AgentDisabled | Cause::PolicyChanged => self.text(),
+            Cause::AgentDisabled | Cause::PolicyChanged | Cause::WindowClosed => self.text(),
         }
     }
 }
@@ -135,13 +137,13 @@ impl Lifelines {
         self.cut(&Cause::SecretChanged(name.to_owned()), uses)
     }
 
-    /// Every request that these policies do not allow as it was sent.
-    pub fn cut_disallowed(&self, policies: &PolicySet) -> usize {
-        self.cut(&Cause::PolicyChanged, |line| match &line.kind {
+    /// Every request that these policies do not allow at this moment as it was sent.
+    pub fn cut_disallowed(&self, policies: &PolicySet, at: Moment, cause: &Cause) -> usize {
+        self.cut(cause, |line| match &line.kind {
             Kind::Connection | Kind::Upstream => false,
             Kind::Request { request, websocket } => {
                 !policies.agent(line.agent.as_str()).is_some_and(|policy| {
-                    allows(policy, request, websocket.load(Ordering::SeqCst), &line.secrets())
+                    allows(policy, request, at, websocket.load(Ordering::SeqCst), &line.secrets())
                 })
             }
         })
@@ -193,8 +195,8 @@ impl Lifelines {
 }
 
 /// Allowed, and by a rule that brings the secrets which the request carries.
-fn allows(policy: &AgentPolicy, request: &Request, websocket: bool, secrets: &[String]) -> bool {
-    let Decision::Allow { rule, .. } = policy.decide(request) else { return false };
+fn allows(policy: &AgentPolicy, request: &Request, at: Moment, websocket: bool, secrets: &[String]) -> bool {
+    let Decision::Allow { rule, .. } = policy.decide(request, at) else { return false };
     if websocket && !rule.websocket {
         return false;
     }

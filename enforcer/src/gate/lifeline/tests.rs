@@ -56,7 +56,8 @@ fn a_new_policy_cuts_what_it_does_not_allow_or_would_send_with_another_secret() 
         let all = Arc::new(Lifelines::default());
         let line = all.request(&bot(), &request(path));
         line.uses(secret.map(str::to_owned).into_iter().collect());
-        assert_eq!(all.cut_disallowed(&policies(text)), usize::from(cut), "{path} {secret:?}\n{text}");
+        let cut_now = all.cut_disallowed(&policies(text), Moment::ANY, &Cause::PolicyChanged);
+        assert_eq!(cut_now, usize::from(cut), "{path} {secret:?}\n{text}");
         assert_eq!(line.cause().is_some(), cut);
     };
     check(POLICY, "/open/x", None, false);
@@ -66,6 +67,19 @@ fn a_new_policy_cuts_what_it_does_not_allow_or_would_send_with_another_secret() 
     check(&POLICY.replace("agent: bot", "agent: other"), "/open/x", None, true);
     check(&POLICY.replace("credential: a", "credential: b"), "/with/x", Some("token-a"), true);
     check(&POLICY.replace(", credential: a", ""), "/with/x", Some("token-a"), true);
+}
+
+#[test]
+fn a_window_that_closes_cuts_what_only_its_rule_allowed() {
+    let until = ", when: { until: \"2026-01-10T00:00:00Z\" } }";
+    let timed = POLICY.replacen(" }\n  - { name: with", &format!("{until}\n  - {{ name: with"), 1);
+    let (all, timed) = (Arc::new(Lifelines::default()), policies(&timed));
+    let open = all.request(&bot(), &request("/open/x"));
+    let with = all.request(&bot(), &request("/with/x"));
+    let at = |text: &str| Moment::parse(text).unwrap();
+    assert_eq!(all.cut_disallowed(&timed, at("2026-01-09T23:59:59Z"), &Cause::WindowClosed), 0);
+    assert_eq!(all.cut_disallowed(&timed, at("2026-01-10T00:00:00Z"), &Cause::WindowClosed), 1);
+    assert_eq!((open.cause(), with.cause()), (Some(&Cause::WindowClosed), None));
 }
 
 #[tokio::test]

@@ -1,117 +1,163 @@
-use proptest::prelude::*;
-
 use super::*;
 
-fn rate(count: u32, seconds: u64, burst: u32) -> Rate {
-    Rate { count, period: Duration::from_secs(seconds), burst }
+fn rate(count: u32, seconds: u64) -> Limit {
+    Limit::Requests(Rate { count, period: Duration::from_secs(seconds), burst: count, per: Vec::new() })
 }
 
-fn key(rule: Option<&str>, rate: Rate) -> Key {
+fn counter(agent: &str, rule: Option<&str>, limit: Limit, value: Option<&str>) -> Counter {
     let name = |text: &str| enforcer_policy::Name::parse(text).unwrap();
-    Key { agent: name("a"), rule: rule.map(name), rate }
+    let value = value.map(str::to_owned);
+    Counter::new(Key { agent: name(agent), rule: rule.map(name), limit, value }).unwrap()
 }
 
-fn at(quota: &Quota, cell: &mut Option<Instant>, now: Instant) -> Option<Duration> {
-    match quota.next(*cell, now) {
-        Ok(next) => {
-            *cell = Some(next);
-            None
-        }
-        Err(wait) => Some(wait),
+fn plain(rule: Option<&str>, count: u32) -> Counter {
+    counter("a", rule, rate(count, 60), None)
+}
+
+struct Stage {
+    folder: tempfile::TempDir,
+    limits: Limits,
+}
+
+const START: Now = Now { boot: Duration::from_secs(5000), wall: Duration::from_secs(1_000_000) };
+
+fn after(seconds: u64) -> Now {
+    let passed = Duration::from_secs(seconds);
+    Now { boot: START.boot + passed, wall: START.wall + passed }
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits::open_at(folder.path(), Some("boot"), START).unwrap();
+        Stage { folder, limits }
+    }
+
+    fn take(&self, counters: &[Counter], now: Now) -> Result<(), NotTaken> {
+        self.limits.state().take(counters, 1, now)
+    }
+
+    fn restart(self, boot: &str, now: Now) -> Self {
+        let limits = Limits::open_at(self.folder.path(), Some(boot), now).unwrap();
+        Stage { limits, ..self }
     }
 }
 
 #[test]
-fn five_per_hour_lets_five_through_at_once_and_names_the_moment_of_the_sixth() {
-    let quota = Quota::new(rate(5, 3600, 5)).unwrap();
-    let (mut cell, start) = (None, Instant::now());
-    for _ in 0..5 {
-        assert_eq!(at(&quota, &mut cell, start), None);
-    }
-    let wait = at(&quota, &mut cell, start).unwrap();
-    assert_eq!(wait, Duration::from_secs(720));
-    assert!(at(&quota, &mut cell, start + wait - Duration::from_nanos(1)).is_some());
-    assert_eq!(at(&quota, &mut cell, start + wait), None);
-}
-
-#[test]
-fn a_burst_of_one_spaces_requests_evenly() {
-    let quota = Quota::new(rate(60, 60, 1)).unwrap();
-    let (mut cell, start) = (None, Instant::now());
-    assert_eq!(at(&quota, &mut cell, start), None);
-    assert_eq!(at(&quota, &mut cell, start), Some(Duration::from_secs(1)));
-    assert_eq!(at(&quota, &mut cell, start + Duration::from_secs(1)), None);
-}
-
-#[test]
-fn what_cannot_be_counted_is_refused_when_made() {
-    for bad in
-        [rate(0, 60, 1), rate(1, 0, 1), rate(1, 60, 0), rate(1, u64::MAX, 1), rate(1, 1 << 31, u32::MAX)]
-    {
-        assert!(Quota::new(bad).is_err(), "{bad:?}");
-    }
-    let mut limits = Limits::default();
-    let bad = key(None, rate(0, 60, 1));
-    assert!(matches!(limits.take(&[bad], Instant::now()), Err(NotTaken::Uncountable(_))));
-}
-
-#[test]
-fn several_rates_are_taken_all_or_none() {
-    let wide = key(None, rate(10, 60, 10));
-    let narrow = key(Some("r"), rate(1, 60, 1));
-    let (mut limits, now) = (Limits::default(), Instant::now());
-    let both = [wide.clone(), narrow.clone()];
-    assert_eq!(limits.take(&both, now), Ok(()));
+fn several_limits_are_taken_all_or_none() {
+    let stage = Stage::new();
+    let both = [plain(None, 10), plain(Some("r"), 1)];
+    assert_eq!(stage.take(&both, START), Ok(()));
     for _ in 0..20 {
-        let Err(NotTaken::Exhausted(exhausted)) = limits.take(&both, now) else { panic!("taken") };
-        assert_eq!(exhausted.key, narrow);
+        let Err(NotTaken::Exhausted { key, .. }) = stage.take(&both, START) else { panic!("taken") };
+        assert_eq!(key, both[1].key);
     }
     // The refused ones took nothing from the wide rate.
     for _ in 0..9 {
-        assert_eq!(limits.take(std::slice::from_ref(&wide), now), Ok(()));
+        assert_eq!(stage.take(&both[..1], START), Ok(()));
     }
-    assert!(limits.take(std::slice::from_ref(&wide), now).is_err());
+    assert!(stage.take(&both[..1], START).is_err());
 }
 
 #[test]
-fn agents_and_rules_do_not_share_cells() {
-    let (mut limits, now) = (Limits::default(), Instant::now());
-    let one = rate(1, 60, 1);
-    assert_eq!(limits.take(&[key(Some("r"), one)], now), Ok(()));
-    assert_eq!(limits.take(&[key(Some("s"), one)], now), Ok(()));
-    let other = Key { agent: enforcer_policy::Name::parse("b").unwrap(), ..key(Some("r"), one) };
-    assert_eq!(limits.take(&[other], now), Ok(()));
-    assert!(limits.take(&[key(Some("r"), one)], now).is_err());
+fn agents_rules_values_and_kinds_do_not_share_cells() {
+    let stage = Stage::new();
+    let budget = Budget { bytes: 1, period: Duration::from_secs(60), per_host: false };
+    let all = [
+        plain(Some("r"), 1),
+        plain(Some("s"), 1),
+        plain(None, 1),
+        counter("b", Some("r"), rate(1, 60), None),
+        counter("a", Some("r"), rate(1, 60), Some("x")),
+        counter("a", Some("r"), rate(1, 60), Some("y")),
+        counter("a", None, Limit::Upload(budget.clone()), None),
+        counter("a", None, Limit::Download(budget), None),
+    ];
+    for counter in &all {
+        assert_eq!(stage.take(std::slice::from_ref(counter), START), Ok(()), "{counter:?}");
+        assert!(stage.take(std::slice::from_ref(counter), START).is_err(), "{counter:?}");
+    }
 }
 
-proptest! {
-    #[test]
-    fn no_window_ever_sees_more_than_count_plus_burst(
-        count in 1u32..50, seconds in 1u64..100, burst in 1u32..50,
-        steps in proptest::collection::vec(0u64..3_000, 1..400),
-    ) {
-        let rate = rate(count, seconds, burst);
-        let quota = Quota::new(rate).unwrap();
-        let (mut cell, mut now) = (None, Instant::now());
-        let mut passed: Vec<Instant> = Vec::new();
-        for step in steps {
-            now += Duration::from_millis(step);
-            if at(&quota, &mut cell, now).is_none() {
-                passed.push(now);
-            }
-        }
-        for (first, start) in passed.iter().enumerate() {
-            let inside = passed.iter().skip(first).take_while(|t| **t - *start <= rate.period).count();
-            prop_assert!(inside <= (count + burst) as usize, "{inside} of {count}+{burst}");
-        }
-    }
+#[test]
+fn a_thousand_at_once_get_exactly_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Arc::new(Limits::open(folder.path(), Some("boot")).unwrap());
+    let hundred = counter("a", None, rate(100, 86_400), None);
+    let passed: usize = std::thread::scope(|scope| {
+        let takers: Vec<_> = (0..10)
+            .map(|_| {
+                let (limits, hundred) = (limits.clone(), hundred.clone());
+                scope.spawn(move || {
+                    let one = std::slice::from_ref(&hundred);
+                    (0..100).filter(|_| limits.take(one, 1).is_ok()).count()
+                })
+            })
+            .collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+    });
+    assert_eq!(passed, 100);
+    // And not one more for whoever restarts the daemon, however it ended.
+    drop(limits);
+    let limits = Limits::open(folder.path(), Some("boot")).unwrap();
+    assert!(limits.take(std::slice::from_ref(&hundred), 1).is_err());
+}
 
-    #[test]
-    fn whoever_waits_as_told_is_let_through(count in 1u32..1000, seconds in 1u64..10_000, burst in 1u32..100) {
-        let quota = Quota::new(rate(count, seconds, burst)).unwrap();
-        let (mut cell, now) = (None, Instant::now());
-        while at(&quota, &mut cell, now).is_none() {}
-        let wait = at(&quota, &mut cell, now).unwrap();
-        prop_assert_eq!(at(&quota, &mut cell, now + wait), None);
+#[test]
+fn what_was_taken_is_still_taken_after_a_restart_and_after_a_boot() {
+    let two = [plain(Some("r"), 2), counter("a", Some("r"), rate(2, 60), Some("x"))];
+    let mut stage = Stage::new();
+    for counter in &two {
+        let one = std::slice::from_ref(counter);
+        assert_eq!(stage.take(one, START), Ok(()));
     }
+    stage = stage.restart("boot", after(1));
+    for counter in &two {
+        let one = std::slice::from_ref(counter);
+        assert_eq!(stage.take(one, after(1)), Ok(()));
+        assert!(stage.take(one, after(1)).is_err());
+    }
+    // 60 s refill both; a boot took 10 of them.
+    let now = Now { boot: Duration::from_secs(3), wall: after(11).wall };
+    stage = stage.restart("another", now);
+    for counter in &two {
+        let one = std::slice::from_ref(counter);
+        let Err(NotTaken::Exhausted { wait, .. }) = stage.take(one, now) else { panic!("refilled") };
+        assert!(wait > Duration::from_secs(15) && wait <= Duration::from_secs(20), "{wait:?}");
+        let later = Now { boot: now.boot + wait, wall: now.wall };
+        assert_eq!(stage.take(one, later), Ok(()));
+    }
+}
+
+#[test]
+fn a_flood_of_values_is_refused_and_leaves_other_agents_alone() {
+    let stage = Stage::new();
+    let value = |agent: &str, n: usize| counter(agent, Some("r"), rate(1, 60), Some(&n.to_string()));
+    for n in 0..MAX_VALUES {
+        assert_eq!(stage.take(&[value("a", n)], START), Ok(()), "{n}");
+    }
+    let refused = stage.take(&[value("a", MAX_VALUES)], START);
+    let Err(NotTaken::Crowded { wait, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(wait, Duration::from_secs(60));
+    // What counts already goes on counting, plain rates have their place, others have theirs.
+    assert!(matches!(stage.take(&[value("a", 5)], START), Err(NotTaken::Exhausted { .. })));
+    assert_eq!(stage.take(&[plain(Some("r"), 1)], START), Ok(()));
+    assert_eq!(stage.take(&[value("b", 1)], START), Ok(()));
+    assert!(stage.limits.state().cells.len() <= MAX_VALUES + 2);
+    // Once they are full again, their slots are used again.
+    assert_eq!(stage.take(&[value("a", MAX_VALUES)], after(61)), Ok(()));
+    let state = stage.limits.state();
+    assert!(state.cells.len() == 1 && state.used as usize == MAX_VALUES + 2, "{}", state.cells.len());
+}
+
+#[test]
+fn a_budget_is_taken_by_the_byte() {
+    let stage = Stage::new();
+    let limit = Limit::Upload(Budget { bytes: 1000, period: Duration::from_secs(1000), per_host: false });
+    let bytes = [counter("a", None, limit, None)];
+    let mut state = stage.limits.state();
+    assert_eq!(state.take(&bytes, 999, START), Ok(()));
+    assert!(matches!(state.take(&bytes, 2, START), Err(NotTaken::Exhausted { .. })));
+    assert_eq!(state.take(&bytes, 1, START), Ok(()));
+    assert!(matches!(state.take(&bytes, 1001, after(10_000)), Err(NotTaken::Beyond { .. })));
 }

@@ -17,6 +17,8 @@ use tokio::task::AbortHandle;
 use super::watch::InFlight;
 use crate::audit::{Outcome, RecordGuard, RequestId};
 use crate::gate::lifeline::{Cause, Cutoff, Lifeline};
+use crate::gate::limit::places::Place;
+use crate::gate::limit::{Meter, NotTaken};
 use crate::proxy::BoxError;
 use crate::proxy::body::Progress;
 use crate::proxy::idle::Idle;
@@ -33,6 +35,8 @@ pub struct Record {
     /// `None`: closed.
     guard: Option<RecordGuard>,
     lifeline: Lifeline,
+    _place: Place,
+    download: Meter,
     start: Instant,
     outcome: Outcome,
     progress: Arc<Progress>,
@@ -40,11 +44,19 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(guard: RecordGuard, lifeline: Lifeline, start: Instant) -> Self {
+    pub fn new(
+        guard: RecordGuard,
+        lifeline: Lifeline,
+        place: Place,
+        download: Meter,
+        start: Instant,
+    ) -> Self {
         Record {
             id: guard.id().clone(),
             guard: Some(guard),
             lifeline,
+            _place: place,
+            download,
             start,
             outcome: Outcome::default(),
             progress: Arc::default(),
@@ -86,8 +98,15 @@ impl Record {
         self.outcome.credential = Some(credential);
     }
 
-    pub fn passed(&mut self, bytes: u64) {
+    /// Bytes of the answer, before they go to the agent.
+    pub fn pass(&mut self, bytes: u64) -> Result<(), NotTaken> {
+        self.download.take(bytes)?;
         self.outcome.response_bytes += bytes;
+        Ok(())
+    }
+
+    pub fn download(&self) -> Meter {
+        self.download.clone()
     }
 
     /// Bytes that passed in both directions after an upgrade.
@@ -287,8 +306,8 @@ impl<B: Scrubbed> Rest<B> {
                     self.idle.touch();
                     match frame.data_ref() {
                         Some(data) => {
-                            if let Some(record) = &mut self.record {
-                                record.passed(data.len() as u64);
+                            if let Some(Err(not)) = self.record.as_mut().map(|r| r.pass(data.len() as u64)) {
+                                return self.fail(not.to_string().into());
                             }
                         }
                         None if !self.trailers => continue,

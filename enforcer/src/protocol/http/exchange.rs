@@ -18,7 +18,7 @@ use crate::credential::{self, BodyGuard, CredentialError};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal};
 use crate::proxy::body::{Cut, Outgoing, told};
-use crate::proxy::upstream::{Carriage, Sent, UpstreamError};
+use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
 use crate::redact::{self, Needles};
 
@@ -71,15 +71,21 @@ pub async fn exchange(
             return manner.refuse(&refusal, in_flight, false);
         }
     };
-    let Admitted { permit, guard, policy, lifeline } = admitted;
+    let Admitted { permit, guard, policy, lifeline, place, upload, download } = admitted;
     let told = Told { agent: policy.name.to_string(), line, rule: permit.rule().name.to_string(), manner };
-    let mut record = Record::new(guard, lifeline, start);
+    let mut record = Record::new(guard, lifeline, place, download, start);
     let cutoff = record.cutoff();
 
     let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
     if let Some(limit) = limit.filter(|limit| body.size_hint().lower() > *limit) {
         manner.drain(body).await;
         return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
+    }
+    // What is announced is refused before anything is sent; what is not is cut when it comes.
+    let announced = head_len(&parts) + body.size_hint().lower();
+    if let Err(not) = upload.has(announced).and_then(|()| upload.take(head_len(&parts))) {
+        manner.drain(body).await;
+        return told.cut(record, in_flight, not.into());
     }
     let wanted = upgrade::wanted(&mut parts);
     if wanted.is_some() && !permit.rule().websocket {
@@ -123,8 +129,8 @@ pub async fn exchange(
             wanted.write(&mut authorized.parts.headers);
             (Outgoing::none(guard), Carriage::Upgrade)
         }
-        None if manner.http2 => (Outgoing::new(body, guard, limit), Carriage::Multiplexed),
-        None => (Outgoing::new(body, guard, limit), Carriage::Single),
+        None if manner.http2 => (Outgoing::new(body, guard, limit, upload.clone()), Carriage::Multiplexed),
+        None => (Outgoing::new(body, guard, limit, upload.clone()), Carriage::Single),
     };
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
@@ -134,15 +140,18 @@ pub async fn exchange(
         Ok(Ok(sent)) => sent,
         Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
         Ok(Err(error)) => {
-            let (code, reason) = failed(&error, progress.cut());
-            return told.refuse(record, in_flight, code, reason);
+            // A body that was cut explains the failure better than the connection it broke.
+            return match progress.cut() {
+                Some(cut) => told.cut(record, in_flight, cut),
+                None => told.refuse(record, in_flight, error.code(), error.to_string()),
+            };
         }
     };
     let Sent { mut response, address, lease } = sent;
     record.answered(response.status().as_u16(), address.to_string());
     if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            let open = upgrade::Open { connection: connection.clone(), needles };
+            let open = upgrade::Open { connection: connection.clone(), needles, upload };
             return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
                 Ok(answer) => answer,
                 Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
@@ -227,7 +236,30 @@ struct Told {
 }
 
 impl Told {
-    fn refuse(self, mut record: Record, in_flight: InFlight, code: Code, reason: String) -> Response<Reply> {
+    fn refuse(self, record: Record, in_flight: InFlight, code: Code, reason: String) -> Response<Reply> {
+        self.refuse_for(record, in_flight, code, reason, None)
+    }
+
+    fn cut(self, record: Record, in_flight: InFlight, cut: Cut) -> Response<Reply> {
+        let reason = cut.to_string();
+        let (code, wait) = match cut {
+            Cut::TooLarge(_) => (Code::TooLarge, None),
+            Cut::Placeholder(_) => (Code::PlaceholderMisplaced, None),
+            Cut::Idle | Cut::BrokenOff => (Code::BadRequest, None),
+            Cut::Withdrawn => (Code::Withdrawn, None),
+            Cut::Metered { code, wait, .. } => (code, wait),
+        };
+        self.refuse_for(record, in_flight, code, reason, wait)
+    }
+
+    fn refuse_for(
+        self,
+        mut record: Record,
+        in_flight: InFlight,
+        code: Code,
+        reason: String,
+        retry_after: Option<Duration>,
+    ) -> Response<Reply> {
         // What went wrong once it was cut went wrong because of that.
         let (code, reason) = match record.cause() {
             Some(cause) => (Code::Withdrawn, cause.told()),
@@ -240,7 +272,7 @@ impl Told {
             request: Some(self.line),
             rule: Some(self.rule),
             reason,
-            retry_after: None,
+            retry_after,
         };
         tracing::info!(agent = %refusal.agent, id = %refusal.id, code = code.as_str(), reason = %refusal.reason, "not sent or not answered");
         record.refused(code.status().as_u16());
@@ -262,13 +294,9 @@ fn credential_text(error: &CredentialError) -> String {
     told(error)
 }
 
-/// A body that was cut explains the failure better than the connection it broke.
-fn failed(error: &UpstreamError, cut: Option<Cut>) -> (Code, String) {
-    match cut {
-        Some(cut @ Cut::TooLarge(_)) => (Code::TooLarge, cut.to_string()),
-        Some(cut @ Cut::Placeholder(_)) => (Code::PlaceholderMisplaced, cut.to_string()),
-        Some(cut @ (Cut::Idle | Cut::BrokenOff)) => (Code::BadRequest, cut.to_string()),
-        Some(cut @ Cut::Withdrawn) => (Code::Withdrawn, cut.to_string()),
-        None => (error.code(), error.to_string()),
-    }
+/// What the head counts for: a secret fits into a path or a header as well as into a body.
+fn head_len(parts: &Parts) -> u64 {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    (target + fields.sum::<usize>()) as u64
 }

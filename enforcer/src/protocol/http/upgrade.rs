@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::answer::{Record, Reply};
 use super::headers;
 use super::watch::InFlight;
+use crate::gate::limit::Meter;
 use crate::proxy::Connection;
 use crate::redact::{self, Needles, Watch};
 use crate::secret::encode::base64_padded;
@@ -84,6 +85,7 @@ impl Wanted {
 pub struct Open {
     pub connection: Arc<Connection>,
     pub needles: Arc<Needles>,
+    pub upload: Meter,
 }
 
 /// Checks the server's half of the handshake and starts the relay. The answer is for the agent.
@@ -123,8 +125,26 @@ pub fn accept(
     Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))
 }
 
+/// What passed in one direction, as far as its budget lets it.
+struct Counted {
+    bytes: AtomicU64,
+    meter: Meter,
+}
+
+impl Counted {
+    fn by(meter: Meter) -> Self {
+        Counted { bytes: AtomicU64::new(0), meter }
+    }
+
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        self.meter.take(bytes).map_err(|not| io::Error::other(not.to_string()))?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {
-    let Open { connection, needles } = open;
+    let Open { connection, needles, upload } = open;
     let upgraded = async { tokio::try_join!(agent, upstream) };
     let (agent, upstream) = match connection.ended.run_until_cancelled(upgraded).await {
         Some(Ok(both)) => both,
@@ -134,7 +154,7 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
         None => return record.finish("cancelled", None),
     };
     let cutoff = record.cutoff();
-    let (up, down) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (up, down) = (Counted::by(upload), Counted::by(record.download()));
     let (end, error) = tokio::select! {
         relayed = relay(agent, upstream, &up, &down, needles) => match relayed {
             Ok(()) => ("done", None),
@@ -147,7 +167,7 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
             ("cancelled", Some("the enforcer is stopping".to_owned()))
         }
     };
-    record.relayed(up.into_inner(), down.into_inner());
+    record.relayed(up.bytes.into_inner(), down.bytes.into_inner());
     record.finish(end, error);
 }
 
@@ -155,8 +175,8 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
 async fn relay(
     agent: Upgraded,
     upstream: Upgraded,
-    up: &AtomicU64,
-    down: &AtomicU64,
+    up: &Counted,
+    down: &Counted,
     needles: Arc<Needles>,
 ) -> io::Result<()> {
     let (agent_in, agent_out) = tokio::io::split(TokioIo::new(agent));
@@ -171,7 +191,7 @@ async fn relay(
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    count: &AtomicU64,
+    count: &Counted,
     mut watch: Option<Watch>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
@@ -193,12 +213,12 @@ async fn pump(
             }
             return to.shutdown().await;
         }
+        count.take(read as u64)?;
         match &mut watch {
             None => to.write_all(&buffer[..read]).await?,
             Some(watch) => to.write_all(&watch.feed(&buffer[..read]).map_err(io::Error::other)?).await?,
         }
         to.flush().await?;
-        count.fetch_add(read as u64, Ordering::Relaxed);
     }
 }
 

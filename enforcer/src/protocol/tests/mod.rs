@@ -3,6 +3,8 @@
 mod answers;
 mod connections;
 mod cuts;
+mod limits;
 mod requests;
 mod streams;
+mod windows;
 mod world;

@@ -32,6 +32,7 @@ use crate::credential::Placeholders;
 use crate::dns::Resolver;
 use crate::gate::Gate;
 use crate::gate::lifeline::Lifelines;
+use crate::gate::limit::Limits;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{BoxError, CONNECTIONS, Caps, Origins, Session, Shared, Upstreams, serve_session};
 use crate::secret::Secrets;
@@ -149,8 +150,9 @@ impl World {
         let shutdown = CancellationToken::new();
         let lifelines = Arc::new(Lifelines::default());
         let switches = Arc::new(Switches::open(directory.path()).unwrap());
+        let limits = Arc::new(Limits::open(directory.path(), None).unwrap());
         let shared = Arc::new(Shared {
-            gate: Gate::new(watching, switches.clone(), lifelines.clone(), audit.clone()),
+            gate: Gate::new(watching, switches.clone(), lifelines.clone(), limits, audit.clone()),
             servers: Servers::new(Arc::new(authority), open_root).unwrap(),
             secrets: secrets.clone(),
             placeholders: Placeholders::new(&[9; 32]),

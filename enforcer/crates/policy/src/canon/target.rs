@@ -208,6 +208,11 @@ pub(crate) fn decoded_segment_eq(segment: &str, literal: &str) -> bool {
     decode(segment).eq(literal.bytes())
 }
 
+/// What an encoded segment stands for.
+pub(crate) fn decoded_segment(segment: &str) -> String {
+    String::from_utf8_lossy(&decode(segment).collect::<Vec<u8>>()).into_owned()
+}
+
 /// The text a literal segment of a path template stands for, where it is spelt canonically.
 pub(crate) fn path_literal(segment: &str) -> Result<String, RequestError> {
     let target = Target::parse(&format!("/{segment}"))?;
@@ -218,7 +223,7 @@ pub(crate) fn path_literal(segment: &str) -> Result<String, RequestError> {
             format!("`{segment}` must be written `{canonical}`"),
         ));
     }
-    Ok(String::from_utf8_lossy(&decode(segment).collect::<Vec<u8>>()).into_owned())
+    Ok(decoded_segment(segment))
 }
 
 /// Callers pass canonical text, where each `%` is followed by two hex digits.

@@ -7,10 +7,12 @@ mod tests;
 
 use crate::canon::{Host, Request, Scheme};
 use crate::policy::{AgentPolicy, Decision, NameMatch};
+use crate::window::Moment;
 
 impl AgentPolicy {
-    pub fn decide(&self, request: &Request) -> Decision {
-        let matches = |number: usize| self.conditions.get(number)?.matches(request);
+    /// At this moment; see [`Moment`] for what is judged without one.
+    pub fn decide(&self, request: &Request, at: Moment) -> Decision {
+        let matches = |number: usize| self.conditions.get(number)?.matches(request, at);
         if let Some((number, _)) = self.deny.first(&request.host, matches) {
             return Decision::Deny { rule: self.rules.get(number).cloned() };
         }
@@ -22,13 +24,14 @@ impl AgentPolicy {
     }
 
     /// Could any allow rule match this endpoint? For the TLS handshake, before a request is seen.
-    pub fn reaches(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
-        let reaches = |number: usize| self.conditions.get(number).filter(|c| c.reaches(scheme, host, port));
+    pub fn reaches(&self, scheme: Scheme, host: &Host, port: u16, at: Moment) -> bool {
+        let reaches =
+            |number: usize| self.conditions.get(number).filter(|c| c.reaches(scheme, host, port, at));
         let denied = self.deny.first(host, |number| reaches(number).filter(|c| c.whole_endpoint()));
         denied.is_none() && self.allow.first(host, reaches).is_some()
     }
 
-    /// Could any allow rule match this name (on any port)? For DNS.
+    /// Could any allow rule match this name (on any port, at any time)? For DNS.
     pub fn resolves(&self, host: &Host) -> NameMatch {
         if self.denies_host(host) {
             NameMatch::No
@@ -41,12 +44,12 @@ impl AgentPolicy {
         }
     }
 
-    /// Is there a deny rule for all of this host, whatever the scheme, port, method and path?
+    /// Is there a deny rule for all of this host, whatever the scheme, port, method, path and time?
     pub(crate) fn denies_host(&self, host: &Host) -> bool {
         let whole = |number: usize| {
             self.conditions
                 .get(number)
-                .filter(|c| c.scheme.is_none() && c.port.is_none() && c.whole_endpoint())
+                .filter(|c| c.scheme.is_none() && c.port.is_none() && c.when.is_none() && c.whole_endpoint())
         };
         self.deny.first(host, whole).is_some()
     }

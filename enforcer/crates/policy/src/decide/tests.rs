@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::canon::{Host, Request, Scheme};
 use crate::policy::{AgentPolicy, Decision, NameMatch, PolicySet, Source};
+use crate::window::Moment;
 
 fn load(text: &str) -> AgentPolicy {
     let text = format!("version: 1\nagent: bot\n{text}");
@@ -14,7 +15,7 @@ fn load(text: &str) -> AgentPolicy {
 }
 
 fn told(policy: &AgentPolicy, request: &Request) -> String {
-    match policy.decide(request) {
+    match policy.decide(request, Moment::ANY) {
         Decision::Allow { rule, template } => format!("allow {} {template}", rule.name),
         Decision::Deny { rule: Some(rule) } => format!("deny {}", rule.name),
         Decision::Deny { rule: None } => "deny".to_owned(),
@@ -25,7 +26,11 @@ fn check(policy: &AgentPolicy, request: &str, expected: &str) {
     let (method, url) = request.split_once(' ').unwrap();
     let request_parsed = Request::parse(method, url).unwrap();
     assert_eq!(told(policy, &request_parsed), expected, "{request}");
-    assert_eq!(policy.explain(&request_parsed).allowed, expected.starts_with("allow"), "{request}");
+    assert_eq!(
+        policy.explain(&request_parsed, Moment::ANY).allowed,
+        expected.starts_with("allow"),
+        "{request}"
+    );
 }
 
 const POLICY: &str = r#"
@@ -83,6 +88,51 @@ fn in_deny_rules_a_final_slash_makes_no_difference() {
 }
 
 #[test]
+fn a_rule_outside_its_window_is_not_there() {
+    let policy = load(
+        r#"
+deny:
+  - { name: night, host: api.example.com, when: { hours: "22:00-06:00", timezone: UTC } }
+allow:
+  - { name: sprint, host: api.example.com, methods: POST, when: { until: "2026-01-10", timezone: UTC } }
+  - { name: office, host: api.example.com, when: { days: mon-fri, hours: ["08:00-12:00", "13:00-23:00"], timezone: UTC } }
+"#,
+    );
+    assert!(policy.is_timed());
+    let post = Request::parse("POST", "https://api.example.com/x").unwrap();
+    for (at, expected) in [
+        ("2026-01-05T10:00:00Z", "allow sprint"),
+        ("2026-01-10T23:59:59Z", "deny night"),
+        ("2026-01-10T21:00:00Z", "allow sprint"),
+        ("2026-01-11T10:00:00Z", "deny"),
+        ("2026-01-12T10:00:00Z", "allow office"),
+        ("2026-01-12T12:30:00Z", "deny"),
+        ("2026-01-12T22:30:00Z", "deny night"),
+    ] {
+        let at = Moment::parse(at).unwrap();
+        let verdict = match policy.decide(&post, at) {
+            Decision::Allow { rule, .. } => format!("allow {}", rule.name),
+            Decision::Deny { rule } => {
+                format!("deny{}", rule.map_or(String::new(), |rule| format!(" {}", rule.name)))
+            }
+        };
+        assert_eq!(verdict, expected, "{at:?}");
+        assert_eq!(policy.explain(&post, at).allowed, expected.starts_with("allow"));
+        assert_eq!(
+            policy.reaches(Scheme::Https, &post.host, 443, at),
+            expected.starts_with("allow"),
+            "{at:?}"
+        );
+    }
+    let closed = policy.explain(&post, Moment::parse("2026-01-11T10:00:00Z").unwrap());
+    assert!(
+        closed.steps.iter().any(|step| step.contains("it holds until 2026-01-11T00:00:00Z")),
+        "{closed:?}"
+    );
+    assert!(closed.hint.as_ref().unwrap().contains("if its `when` were open now"), "{closed:?}");
+}
+
+#[test]
 fn names_resolve_only_if_a_rule_could_reach_them() {
     let policy = load(
         r#"
@@ -123,7 +173,11 @@ fn endpoints_are_reached_only_by_rules_for_them() {
         (Scheme::Http, "169.254.169.254", 80, false),
         (Scheme::Https, "github.com", 443, false),
     ] {
-        assert_eq!(policy.reaches(scheme, &Host::parse(host).unwrap(), port), expected, "{host}:{port}");
+        assert_eq!(
+            policy.reaches(scheme, &Host::parse(host).unwrap(), port, Moment::ANY),
+            expected,
+            "{host}:{port}"
+        );
     }
 }
 
@@ -138,7 +192,9 @@ fn no_rules_allow_nothing() {
 #[test]
 fn an_explanation_says_what_would_have_to_change() {
     let policy = load(POLICY);
-    let hint = |method: &str, url: &str| policy.explain(&Request::parse(method, url).unwrap()).hint.unwrap();
+    let hint = |method: &str, url: &str| {
+        policy.explain(&Request::parse(method, url).unwrap(), Moment::ANY).hint.unwrap()
+    };
     assert_eq!(
         hint("GET", "http://api.github.com/x"),
         "rule `wide` (p.yaml:11) would allow it if its `protocol` were http"
@@ -147,7 +203,7 @@ fn an_explanation_says_what_would_have_to_change() {
         hint("PUT", "https://new.example:8443/a/*"),
         "no allow rule is for host new.example; this one would do:\n  - name: NAME\n    host: new.example\n    port: 8443\n    methods: PUT\n    paths: \"/a/%2A\""
     );
-    let denied = policy.explain(&Request::parse("DELETE", "https://api.github.com/x").unwrap());
+    let denied = policy.explain(&Request::parse("DELETE", "https://api.github.com/x").unwrap(), Moment::ANY);
     assert_eq!((denied.rule.as_deref(), denied.place.as_deref()), (Some("no-delete"), Some("p.yaml:5")));
     assert_eq!(denied.steps, ["deny `no-delete` (p.yaml:5): matches, and so decides"]);
 }
@@ -222,7 +278,7 @@ fn policy(deny: &[Draft], allow: &[Draft]) -> AgentPolicy {
 }
 
 fn denied(policy: &AgentPolicy, request: &Request) -> bool {
-    matches!(policy.decide(request), Decision::Deny { .. })
+    matches!(policy.decide(request, Moment::ANY), Decision::Deny { .. })
 }
 
 /// The language read aloud, with none of the code under test: every rule, one after the other.
@@ -295,7 +351,7 @@ proptest! {
     fn the_index_decides_as_reading_every_rule_would(deny in drafts(), allow in drafts(), request in requests()) {
         let policy = policy(&deny, &allow);
         prop_assert_eq!(told(&policy, &request), reference(&deny, &allow, &request));
-        prop_assert_eq!(policy.explain(&request).allowed, !denied(&policy, &request));
+        prop_assert_eq!(policy.explain(&request, Moment::ANY).allowed, !denied(&policy, &request));
     }
 
     #[test]
@@ -323,7 +379,7 @@ proptest! {
     fn what_is_allowed_is_also_reached_and_resolved(deny in drafts(), allow in drafts(), request in requests()) {
         let policy = policy(&deny, &allow);
         if !denied(&policy, &request) {
-            prop_assert!(policy.reaches(request.scheme, &request.host, request.port));
+            prop_assert!(policy.reaches(request.scheme, &request.host, request.port, Moment::ANY));
             prop_assert_ne!(policy.resolves(&request.host), NameMatch::No);
         }
     }

@@ -4,11 +4,12 @@
 //! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
 use super::form::{Field, Form, Shape, field};
-use super::values;
+use super::{limits, values, when};
 
 const NAME: &Form = &Form::Text(&values::NAME);
 const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
 const RATE: &Form = &Form::OneOrList(&Form::Text(&values::RATE));
+const BUDGET: &Form = &Form::OneOrList(&Form::Text(&limits::BUDGET));
 const SIZE: &Form = &Form::Text(&values::SIZE);
 const ENV: &Form = &Form::Text(&values::VARIABLE);
 const BOOL: &Form = &Form::Words(&["true", "false"]);
@@ -67,7 +68,6 @@ const fn rule() -> Shape {
         "budget",
         "cost",
         "approve",
-        "when",
         "response",
         "mode",
         "audit",
@@ -107,6 +107,7 @@ const RULE: &[Field] = &[
         BOOL,
         "May a GET become a WebSocket? Its frames are relayed unread, so a rule has to say so.",
     ),
+    field("when", &Form::Section(&WHEN), "When the rule is there; outside, it matches nothing."),
     field("message", &Form::Prose, "What the agent reads when a deny rule blocks it."),
 ];
 
@@ -120,10 +121,13 @@ pub(super) const LIMITS: Shape = Shape::of(
     "`limits`",
     &[
         field("rate", RATE, "How often the agent may ask anything at all."),
+        field("concurrent", &Form::Text(&limits::COUNT), "How many requests of the agent may be under way."),
+        field("upload", BUDGET, "How much the agent may send, heads of requests included."),
+        field("download", BUDGET, "How much the agent may receive."),
         field("max_body", SIZE, "The largest request body of any rule."),
     ],
 )
-.later(&["concurrent", "upload", "budget"]);
+.later(&["budget"]);
 
 pub(super) const DNS: Shape = Shape::of(
     "`dns`",
@@ -153,12 +157,31 @@ pub(super) const AUDIT: Shape = Shape::of(
 )
 .later(&["level", "bodies", "keep"]);
 
+pub(super) const WHEN: Shape = Shape::of(
+    "`when`",
+    &[
+        field(
+            "days",
+            &Form::OneOrList(&Form::Text(&when::DAY)),
+            "Days of the week, as `mon-fri` or `[sat, sun]`.",
+        ),
+        field("hours", &Form::OneOrList(&Form::Text(&when::HOURS)), "From when to when on such a day."),
+        field("timezone", &Form::Text(&when::ZONE), "Whose days and hours these are."),
+        field("until", &Form::Text(&when::UNTIL), "The last day, or the moment at which the rule ends."),
+    ],
+);
+
 pub(super) const TEST: Shape = Shape::of(
     "a test",
     &[
         field("request", &Form::Text(&values::REQUEST), "METHOD and URL."),
         field("expect", &Form::Words(&["allow", "deny"]), "What must become of it."),
         field("by", NAME, "The rule that must decide."),
+        field(
+            "at",
+            &Form::Text(&when::MOMENT),
+            "The moment at which; without it, rules with `when` are taken for open.",
+        ),
     ],
 )
 .needs(&["request", "expect"])

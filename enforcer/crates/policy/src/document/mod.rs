@@ -8,19 +8,23 @@
 mod credential;
 mod fields;
 mod form;
+mod limits;
 mod reader;
 mod rule;
 #[cfg(test)]
 mod tests;
 mod values;
+mod when;
 
 use crate::canon::{Host, Request, shown};
 use crate::diagnostics::{File, Report, Span};
 use crate::name::Name;
-use crate::policy::{CredentialSpec, Durability, Rate};
+use crate::policy::{CredentialSpec, Durability};
+use crate::window::Moment;
 use crate::yaml::{Entry, Node};
 pub(crate) use fields::POLICY;
 pub(crate) use form::{Form, Shape, Text};
+pub(crate) use limits::Limits;
 use reader::Reader;
 pub(crate) use rule::RuleText;
 pub(crate) use values::NAME;
@@ -43,8 +47,7 @@ pub(crate) struct Document {
     pub(crate) credentials: Vec<At<CredentialSpec>>,
     pub(crate) deny: Vec<RuleText>,
     pub(crate) allow: Vec<RuleText>,
-    pub(crate) rates: Vec<Rate>,
-    pub(crate) max_body: Option<u64>,
+    pub(crate) limits: Limits,
     pub(crate) private_addresses: Vec<ipnet::IpNet>,
     pub(crate) also_resolved: Vec<Host>,
     pub(crate) durability: Durability,
@@ -57,6 +60,8 @@ pub(crate) struct Case {
     pub(crate) request: At<Request>,
     pub(crate) allow: bool,
     pub(crate) by: Option<At<String>>,
+    /// `ANY` where none is named: a test must not pass or fail by the time of day
+    pub(crate) at: Moment,
 }
 
 pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Document> {
@@ -84,17 +89,12 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         credentials,
         deny: top.get("deny").map(|e| rule::read_all(r, e, rule::Effect::Deny)).unwrap_or_default(),
         allow: top.get("allow").map(|e| rule::read_all(r, e, rule::Effect::Allow)).unwrap_or_default(),
-        rates: Vec::new(),
-        max_body: None,
+        limits: top.get("limits").map(|e| limits::read(r, e)).unwrap_or_default(),
         private_addresses: Vec::new(),
         also_resolved: Vec::new(),
         durability: Durability::Written,
         tests: top.get("tests").map(|e| read_tests(r, e)).unwrap_or_default(),
     };
-    if let Some(limits) = top.get("limits").and_then(|entry| r.section(entry, &fields::LIMITS)) {
-        document.rates = limits.get("rate").map(|e| values::rates(r, e)).unwrap_or_default();
-        document.max_body = limits.get("max_body").and_then(|e| values::size(r, e));
-    }
     if let Some(dns) = top.get("dns").and_then(|entry| r.section(entry, &fields::DNS)) {
         document.private_addresses =
             dns.get("private_addresses").map(|e| values::networks(r, e)).unwrap_or_default();
@@ -148,11 +148,29 @@ fn read_tests(r: &mut Reader<'_>, entry: &Entry) -> Vec<Case> {
             }
         };
         let by = fields.get("by").and_then(|entry| r.text(entry));
-        if let (Some(request), Some(allow)) = (request, allow) {
-            cases.push(Case { request, allow, by });
+        let at = match fields.get("at") {
+            Some(entry) => read_moment(r, entry),
+            None => Some(Moment::ANY),
+        };
+        if let (Some(request), Some(allow), Some(at)) = (request, allow, at) {
+            cases.push(Case { request, allow, by, at });
         }
     }
     cases
+}
+
+fn read_moment(r: &mut Reader<'_>, entry: &Entry) -> Option<Moment> {
+    let text = r.text(entry)?;
+    let moment = Moment::parse(&text.value);
+    if moment.is_none() {
+        r.error_with(
+            "E001",
+            &text.span,
+            format!("`{}` is not a moment", shown(&text.value)),
+            "write for example `2026-01-05T10:00:00+01:00`",
+        );
+    }
+    moment
 }
 
 fn read_request(r: &mut Reader<'_>, entry: &Entry) -> Option<At<Request>> {

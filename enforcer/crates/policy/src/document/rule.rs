@@ -5,7 +5,7 @@
 
 use super::fields;
 use super::reader::{Fields, Reader};
-use super::{At, values};
+use super::{At, values, when};
 use crate::canon::{Method, Scheme, shown};
 use crate::diagnostics::{Span, nearest};
 use crate::matcher::{Conditions, HostPattern, Template};
@@ -84,6 +84,8 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
     let port = read_port(r, fields);
     let methods = read_methods(r, fields);
     let templates = read_paths(r, fields, effect);
+    let when = fields.get("when").and_then(|entry| when::read(r, entry));
+    let rates = fields.get("rate").map(|entry| values::rates(r, entry, &templates)).unwrap_or_default();
     let rule = RuleText {
         conditions: Conditions {
             hosts: hosts.iter().map(|host| host.value.clone()).collect(),
@@ -93,16 +95,16 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
                 (Effect::Allow, None) | (Effect::Deny, _) => port,
             },
             methods,
+            when,
             templates,
             slash_blind: effect == Effect::Deny,
         },
-        host_spans: hosts
-            .into_iter()
-            .filter(|host| host.value != HostPattern::Any)
-            .map(|host| host.span)
-            .collect(),
+        host_spans: match fields.get("host") {
+            Some(_) => hosts.into_iter().map(|host| host.span).collect(),
+            None => Vec::new(),
+        },
         credential: fields.get("credential").and_then(|entry| r.text(entry)),
-        rates: fields.get("rate").map(|entry| values::rates(r, entry)).unwrap_or_default(),
+        rates,
         max_body: fields.get("max_body").and_then(|entry| values::size(r, entry)),
         websocket: read_websocket(r, fields),
         message: fields.get("message").and_then(|entry| r.prose(entry)),
@@ -131,16 +133,13 @@ fn read_hosts(r: &mut Reader<'_>, node: &Node, fields: Fields<'_>, effect: Effec
 fn read_host(r: &mut Reader<'_>, text: &At<String>, effect: Effect) -> Option<HostPattern> {
     let written = text.value.as_str();
     if written == "*" {
-        match effect {
-            Effect::Allow => r.error_with(
-                "E031",
-                &text.span,
-                "`host: \"*\"` lets the agent send anything anywhere; it needs `limits.upload`, which this version cannot enforce",
-                "list the hosts",
-            ),
-            Effect::Deny => r.error_with("E001", &text.span, "`*` alone is not a host pattern", "a deny rule without `host` is for every host"),
+        if effect == Effect::Deny {
+            let hint = "a deny rule without `host` is for every host";
+            r.error_with("E001", &text.span, "`*` alone is not a host pattern", hint);
+            return None;
         }
-        return None;
+        // `compile` asks for `limits.upload`.
+        return Some(HostPattern::Any);
     }
     match HostPattern::parse(written) {
         Ok(HostPattern::Below(base))

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use super::limits::parse_budget;
 use super::values::{parse_network, parse_rate, parse_size};
-use crate::policy::{CredentialKind, Durability, Place, PolicySet, Rate, Source};
+use crate::policy::{Budget, CredentialKind, Durability, Place, PolicySet, Rate, Source};
 
 #[test]
 fn rates_as_people_write_them() {
@@ -15,8 +16,15 @@ fn rates_as_people_write_them() {
         ("2000/day", 2000, 86400, 2000),
         ("1000000/s", 1_000_000, 1, 1_000_000),
     ] {
-        let rate = Rate { count, period: Duration::from_secs(seconds), burst };
+        let rate = Rate { count, period: Duration::from_secs(seconds), burst, per: Vec::new() };
         assert_eq!(parse_rate(text), Ok(rate), "{text}");
+    }
+    for (text, per) in
+        [("5/hour per {owner}", vec!["owner"]), ("30/min burst 3 per {owner}/{repo}", vec!["owner", "repo"])]
+    {
+        let rate = parse_rate(text).unwrap();
+        assert_eq!(rate.per.iter().map(|name| &**name).collect::<Vec<_>>(), per, "{text}");
+        assert_eq!(rate.to_string().replace("minute", "min"), text);
     }
     for bad in [
         "",
@@ -47,6 +55,13 @@ fn rates_as_people_write_them() {
         "99999999999999999999999/s",
         "٥/hour",
         "unlimited",
+        "5/hour per owner",
+        "5/hour per {}",
+        "5/hour per {a}/{a}",
+        "5/hour per {a b}",
+        "5/hour per {a}/{b}/{c}/{d}/{e}",
+        "5/hour per {a} burst 3",
+        "5/hour per {a} per {b}",
     ] {
         assert!(parse_rate(bad).is_err(), "{bad}");
     }
@@ -93,6 +108,31 @@ fn sizes_and_networks_are_exact() {
 }
 
 #[test]
+fn byte_budgets_as_people_write_them() {
+    for (text, bytes, seconds, per_host) in [
+        ("200MiB/day", 200 << 20, 86400, false),
+        ("5MB/hour per host", 5_000_000, 3600, true),
+        ("1B/s", 1, 1, false),
+    ] {
+        let budget = Budget { bytes, period: Duration::from_secs(seconds), per_host };
+        assert_eq!(parse_budget(text), Ok(budget), "{text}");
+    }
+    for bad in [
+        "",
+        "200MiB",
+        "/day",
+        "200/day",
+        "0B/day",
+        "1MiB/week",
+        "1MiB/day per agent",
+        "1 MiB/day",
+        "9999999999GiB/s",
+    ] {
+        assert!(parse_budget(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn every_field_of_the_language_arrives() {
     let text = r#"
 version: 1
@@ -114,7 +154,7 @@ allow:
   - { name: rd, host: d.example.com, credential: d }
   - { name: re, host: e.example.com, credential: e }
   - { name: rf, host: f.example.com, credential: f, message: hello }
-limits: { rate: 1200/hour, max_body: 1GiB }
+limits: { rate: 1200/hour, max_body: 1GiB, concurrent: 32, upload: [200MiB/day, 20MiB/hour per host], download: 1GiB/day }
 dns: { resolve: allowed, private_addresses: [10.1.0.0/16, "::1"], also: [x.example.com] }
 audit: { durability: synced }
 tests:
@@ -140,6 +180,8 @@ tests:
     assert_eq!((rule.rates.len(), rule.rates[1].burst, rule.max_body), (2, 5, Some(10 << 20)));
     assert_eq!((rule.place.as_str(), policy.rules()[5].message.as_deref()), ("p.yaml:15", Some("hello")));
     assert_eq!((policy.rates()[0].count, policy.max_body()), (1200, Some(1 << 30)));
+    assert_eq!((policy.upload().len(), policy.upload()[1].per_host, policy.download().len()), (2, true, 1));
+    assert_eq!(policy.concurrent(), Some(32));
     assert_eq!(policy.private_addresses().len(), 2);
     let changed = compile(&format!("{text}\n")).unwrap().set;
     assert_eq!(policy.revision().len(), 64);

@@ -8,12 +8,13 @@ use ipnet::IpNet;
 use super::form::{Text, text};
 use super::reader::Reader;
 use crate::canon::{Host, shown};
+use crate::matcher::Template;
 use crate::policy::Rate;
 use crate::yaml::Entry;
 
 pub(crate) const NAME: Text = text("^[a-z][a-z0-9-]{0,62}$", &["read-issues"]);
 pub(super) const HOST: Text = text(
-    r"^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+\]?$",
+    r"^\*$|^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+\]?$",
     &["api.github.com", "*.example.com"],
 );
 pub(super) const HOST_NAME: Text = text(
@@ -24,8 +25,10 @@ pub(super) const PORT: Text =
     Text { pattern: "^[1-9][0-9]{0,4}$", examples: &["8443"], number: Some((1, 65535)) };
 pub(super) const METHOD: Text = text("^[A-Z][A-Z0-9-]{0,31}$", &["GET", "POST"]);
 pub(super) const PATH: Text = text("^/[^?#]*$", &["/repos/{owner}/{repo}/issues/**"]);
-pub(super) const RATE: Text =
-    text("^[0-9]+/(s|sec|second|min|minute|hour|day)( burst [0-9]+)?$", &["30/min burst 10", "100/hour"]);
+pub(super) const RATE: Text = text(
+    r"^[0-9]+/(s|sec|second|min|minute|hour|day)( burst [0-9]+)?( per \{[A-Za-z0-9_-]+\}(/\{[A-Za-z0-9_-]+\})*)?$",
+    &["30/min burst 10", "100/hour", "5/hour per {owner}"],
+);
 pub(super) const SIZE: Text = text("^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)$", &["10MiB"]);
 pub(super) const NETWORK: Text = text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", &["10.1.0.0/16"]);
 pub(super) const VARIABLE: Text = text("^[A-Za-z_][A-Za-z0-9_]{0,127}$", &["GITHUB_TOKEN"]);
@@ -40,11 +43,45 @@ pub(super) const PARAMETER: Text = text("^[A-Za-z0-9._~-]{1,128}$", &["api_key"]
 /// A bucket refills in whole nanoseconds; at a million per second rounding stays below a thousandth.
 const MAX_PER_SECOND: u64 = 1_000_000;
 
-pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
+/// Of a rule with these paths: what a rate is counted by must be in each of them.
+pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry, templates: &[Template]) -> Vec<Rate> {
+    let mut rates = Vec::new();
+    for text in r.one_or_list(entry) {
+        let rate = match parse_rate(&text.value) {
+            Ok(rate) => rate,
+            Err(why) => {
+                r.error("E001", &text.span, why);
+                continue;
+            }
+        };
+        let missing = rate
+            .per
+            .iter()
+            .find_map(|name| templates.iter().find(|template| !template.names(name)).map(|t| (name, t)));
+        match missing {
+            Some((name, template)) => {
+                let message = format!("the rate counts per `{{{name}}}`, which is not in path `{template}`");
+                let hint = "each of the rule's `paths` needs it, as in `/repos/{owner}/**`";
+                r.error_with("E025", &text.span, message, hint);
+            }
+            None => rates.push(rate),
+        }
+    }
+    rates
+}
+
+/// Of an agent, which has no paths.
+pub(super) fn agent_rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
     let mut rates = Vec::new();
     for text in r.one_or_list(entry) {
         match parse_rate(&text.value) {
-            Ok(rate) => rates.push(rate),
+            Ok(rate) if rate.per.is_empty() => rates.push(rate),
+            Ok(_) => r.error_with(
+                "E025",
+                &text.span,
+                "`limits.rate` counts all requests of the agent; there is no path to count by",
+                "write `per` in the `rate` of a rule",
+            ),
             Err(why) => r.error("E001", &text.span, why),
         }
     }
@@ -54,34 +91,56 @@ pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
 pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     let malformed = || {
         format!(
-            "`{}` is not a rate; write COUNT/UNIT with an optional burst, for example `30/min burst 10`",
+            "`{}` is not a rate; write COUNT/UNIT with an optional burst, for example `30/min burst 10`, and what \
+             of the path to count by, for example `5/hour per {{owner}}`",
             shown(text)
         )
     };
-    let (rate, burst) = match text.split_once(" burst ") {
+    let (counted, per) = match text.split_once(" per ") {
+        Some((counted, per)) => (counted, captures(per).ok_or_else(malformed)?),
+        None => (text, Vec::new()),
+    };
+    let (rate, burst) = match counted.split_once(" burst ") {
         Some((rate, burst)) => (rate, Some(burst)),
-        None => (text, None),
+        None => (counted, None),
     };
     let (count, unit) = rate.split_once('/').ok_or_else(malformed)?;
-    let seconds = match unit {
-        "s" | "sec" | "second" => 1,
-        "min" | "minute" => 60,
-        "hour" => 60 * 60,
-        "day" => 24 * 60 * 60,
-        _ => return Err(malformed()),
-    };
+    let period = period(unit).ok_or_else(malformed)?;
     let count = whole_number(count).ok_or_else(malformed)?;
     let burst = burst.map_or(Some(count), whole_number).ok_or_else(malformed)?;
     if count == 0 || burst == 0 {
         return Err(format!("rate `{text}` lets nothing through; to forbid requests, write a deny rule"));
     }
-    let most = MAX_PER_SECOND * seconds;
+    let most = MAX_PER_SECOND * period.as_secs();
     match (u32::try_from(count), u32::try_from(burst)) {
-        (Ok(count), Ok(burst)) if u64::from(count) <= most => {
-            Ok(Rate { count, period: Duration::from_secs(seconds), burst })
-        }
+        (Ok(count), Ok(burst)) if u64::from(count) <= most => Ok(Rate { count, period, burst, per }),
         _ => Err(format!("rate `{text}` is too large to count; to set no limit, leave `rate` out")),
     }
+}
+
+pub(super) fn period(unit: &str) -> Option<Duration> {
+    let seconds = match unit {
+        "s" | "sec" | "second" => 1,
+        "min" | "minute" => 60,
+        "hour" => 60 * 60,
+        "day" => 24 * 60 * 60,
+        _ => return None,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// `{owner}`, `{owner}/{repo}`: up to four names, each once.
+fn captures(text: &str) -> Option<Vec<Box<str>>> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for part in text.split('/') {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if name.is_empty() || !plain || names.len() == 4 || names.iter().any(|other| **other == *name) {
+            return None;
+        }
+        names.push(name.into());
+    }
+    Some(names)
 }
 
 /// Digits only: no sign, no space, no separators. Too large for a `u64` reads as the largest.

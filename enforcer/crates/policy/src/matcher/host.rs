@@ -7,7 +7,7 @@ use crate::canon::{Host, RequestError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostPattern {
-    /// Only in deny rules.
+    /// In allow rules written `*`; in deny rules no host at all is.
     Any,
     Exact(Host),
     /// `*.example.com`: any depth below the name, never the name itself, never an address.

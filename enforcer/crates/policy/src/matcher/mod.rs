@@ -11,13 +11,12 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub(crate) use host::HostPattern;
 pub(crate) use index::Index;
-pub(crate) use template::Template;
+pub use template::Template;
 
 use crate::canon::{Host, Method, Request, Scheme};
+use crate::window::{Moment, Window};
 
 #[derive(Debug)]
 pub(crate) struct Conditions {
@@ -31,6 +30,8 @@ pub(crate) struct Conditions {
     pub(crate) methods: Option<Vec<Method>>,
     /// never empty
     pub(crate) templates: Vec<Template>,
+    /// `None`: always
+    pub(crate) when: Option<Window>,
     /// In a deny rule a final `/` makes no difference, since servers serve both spellings.
     pub(crate) slash_blind: bool,
 }
@@ -38,6 +39,7 @@ pub(crate) struct Conditions {
 /// A condition a request does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unmet {
+    Time,
     Path,
     Method,
     Port,
@@ -47,18 +49,25 @@ pub(crate) enum Unmet {
 
 impl Conditions {
     /// The template that matched, where all conditions are met.
-    pub(crate) fn matches(&self, request: &Request) -> Option<&Arc<str>> {
-        if !self.reaches(request.scheme, &request.host, request.port) || !self.takes_method(&request.method) {
+    pub(crate) fn matches(&self, request: &Request, at: Moment) -> Option<&Template> {
+        if !self.reaches(request.scheme, &request.host, request.port, at)
+            || !self.takes_method(&request.method)
+        {
             return None;
         }
         self.template(request.target.path())
     }
 
     /// Are the conditions that are known before a request is seen met?
-    pub(crate) fn reaches(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
+    pub(crate) fn reaches(&self, scheme: Scheme, host: &Host, port: u16, at: Moment) -> bool {
         self.scheme.is_none_or(|own| own == scheme)
             && self.port.is_none_or(|own| own == port)
             && self.hosts.iter().any(|pattern| pattern.matches(host))
+            && self.is_open(at)
+    }
+
+    fn is_open(&self, at: Moment) -> bool {
+        self.when.as_ref().is_none_or(|when| when.is_open(at))
     }
 
     /// Does it match whatever the request asks of the endpoint?
@@ -66,13 +75,14 @@ impl Conditions {
         self.methods.is_none() && self.templates.iter().any(Template::is_any)
     }
 
-    pub(crate) fn unmet(&self, request: &Request) -> Vec<Unmet> {
+    pub(crate) fn unmet(&self, request: &Request, at: Moment) -> Vec<Unmet> {
         [
             (Unmet::Host, self.hosts.iter().any(|pattern| pattern.matches(&request.host))),
             (Unmet::Scheme, self.scheme.is_none_or(|own| own == request.scheme)),
             (Unmet::Port, self.port.is_none_or(|own| own == request.port)),
             (Unmet::Method, self.takes_method(&request.method)),
             (Unmet::Path, self.template(request.target.path()).is_some()),
+            (Unmet::Time, self.is_open(at)),
         ]
         .into_iter()
         .filter(|(_, met)| !met)
@@ -84,6 +94,7 @@ impl Conditions {
     pub(crate) fn covers(&self, other: &Conditions) -> bool {
         self.scheme.is_none_or(|own| other.scheme == Some(own))
             && self.port.is_none_or(|own| other.port == Some(own))
+            && self.when.as_ref().is_none_or(|own| other.when.as_ref() == Some(own))
             && match (&self.methods, &other.methods) {
                 (None, _) => true,
                 (Some(_), None) => false,
@@ -97,11 +108,11 @@ impl Conditions {
         self.methods.as_ref().is_none_or(|own| own.contains(method))
     }
 
-    fn template(&self, path: &str) -> Option<&Arc<str>> {
+    fn template(&self, path: &str) -> Option<&Template> {
         let path = match path.strip_suffix('/') {
             Some(shorter) if self.slash_blind && !shorter.is_empty() => shorter,
             _ => path,
         };
-        self.templates.iter().find(|template| template.matches(path)).map(Template::text)
+        self.templates.iter().find(|template| template.matches(path))
     }
 }

@@ -2,25 +2,27 @@
 //!
 //! Matching is by whole decoded segments, so `/repos/o/**` never takes `/repos/other`.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::canon::{decoded_segment_eq, path_literal, segments};
+use crate::canon::{decoded_segment, decoded_segment_eq, path_literal, segments};
 
 /// Far beyond any real API; bounds the work of one match together with the 8 KiB target.
 const MAX_SEGMENTS: usize = 64;
 
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub struct Template {
     text: Arc<str>,
-    segments: Vec<Segment>,
+    segments: Arc<[Segment]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     /// Decoded. Empty only as the last one, after a final `/`.
     Literal(String),
-    /// Exactly one, and not the empty one.
-    One,
+    /// Exactly one, and not the empty one; `{name}` has a name.
+    One(Option<Box<str>>),
     /// Any number, also none.
     Many,
 }
@@ -28,7 +30,7 @@ enum Segment {
 impl Template {
     /// `/**`, which stands for every path.
     pub(crate) fn any() -> Self {
-        Template { text: "/**".into(), segments: vec![Segment::Many] }
+        Template { text: "/**".into(), segments: Arc::new([Segment::Many]) }
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -54,49 +56,101 @@ impl Template {
                 }
             })
             .collect::<Result<Vec<Segment>, String>>()?;
-        Ok(Template { text: text.into(), segments })
+        if let Some(twice) = twice(&segments) {
+            return Err(format!("path `{text}` has `{{{twice}}}` twice; each name stands for one segment"));
+        }
+        Ok(Template { text: text.into(), segments: segments.into() })
     }
 
-    pub(crate) fn text(&self) -> &Arc<str> {
+    /// As it stands in the file; `/**` where a rule names no path.
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 
+    /// What stands in a canonical path for `{name}`, decoded. `None`: the path does not match, or the
+    /// template has no such name.
+    pub fn captured(&self, path: &str, name: &str) -> Option<String> {
+        let wanted = self.segments.iter().position(|segment| segment.is_named(name))?;
+        let mut found = None;
+        let matched = glob(&self.segments, segments(path), |at, own, given| {
+            let takes = own.takes(given);
+            if takes && at == wanted {
+                // Taken again after a retreat: the last time is the one that holds.
+                found = Some(*given);
+            }
+            takes
+        });
+        found.filter(|_| matched).map(decoded_segment)
+    }
+
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.segments.iter().any(|segment| segment.is_named(name))
+    }
+
     pub(crate) fn is_any(&self) -> bool {
-        self.segments == [Segment::Many]
+        *self.segments == [Segment::Many]
     }
 
     /// Without a final `/`, for conditions that are blind to it.
-    pub(crate) fn without_final_slash(mut self) -> Self {
-        if self.segments.len() > 1 && self.segments.last() == Some(&Segment::Literal(String::new())) {
-            self.segments.pop();
+    pub(crate) fn without_final_slash(self) -> Self {
+        match &*self.segments {
+            [shorter @ .., Segment::Literal(last)] if last.is_empty() && !shorter.is_empty() => {
+                Template { segments: shorter.into(), text: self.text }
+            }
+            _ => self,
         }
-        self
     }
 
     /// Of a canonical path.
     pub(crate) fn matches(&self, path: &str) -> bool {
-        glob(&self.segments, segments(path), |own, given| match own {
-            Segment::Literal(literal) => decoded_segment_eq(given, literal),
-            Segment::One => !given.is_empty(),
-            Segment::Many => true,
-        })
+        glob(&self.segments, segments(path), |_, own, given| own.takes(given))
     }
 
     /// Does every path that `other` matches match here?
     pub(crate) fn covers(&self, other: &Template) -> bool {
-        glob(&self.segments, other.segments.iter(), |own, given| match (own, given) {
+        glob(&self.segments, other.segments.iter(), |_, own, given| match (own, given) {
             (Segment::Literal(own), Segment::Literal(given)) => own == given,
-            (Segment::One, Segment::Literal(given)) => !given.is_empty(),
-            (Segment::One, Segment::One) | (Segment::Many, _) => true,
-            (Segment::Literal(_), Segment::One | Segment::Many) | (Segment::One, Segment::Many) => false,
+            (Segment::One(_), Segment::Literal(given)) => !given.is_empty(),
+            (Segment::One(_), Segment::One(_)) | (Segment::Many, _) => true,
+            (Segment::Literal(_), Segment::One(_) | Segment::Many) | (Segment::One(_), Segment::Many) => {
+                false
+            }
         })
     }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl Segment {
+    fn takes(&self, given: &str) -> bool {
+        match self {
+            Segment::Literal(literal) => decoded_segment_eq(given, literal),
+            Segment::One(_) => !given.is_empty(),
+            Segment::Many => true,
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        matches!(self, Segment::One(Some(own)) if **own == *name)
+    }
+}
+
+/// A name that stands for two segments.
+fn twice(segments: &[Segment]) -> Option<&str> {
+    let names = || {
+        segments.iter().filter_map(|s| if let Segment::One(Some(name)) = s { Some(&**name) } else { None })
+    };
+    names().find(|name| names().filter(|other| other == name).count() > 1)
 }
 
 fn segment(part: &str, text: &str) -> Result<Segment, String> {
     match part {
         "" => return Err(format!("path `{text}` has two slashes in a row")),
-        "*" => return Ok(Segment::One),
+        "*" => return Ok(Segment::One(None)),
         "**" => return Ok(Segment::Many),
         _ => {}
     }
@@ -111,7 +165,7 @@ fn segment(part: &str, text: &str) -> Result<Segment, String> {
             !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
         return match name {
-            Some(name) if good(name) => Ok(Segment::One),
+            Some(name) if good(name) => Ok(Segment::One(Some(name.into()))),
             _ => Err(format!(
                 "in path `{text}`, `{part}` is not a placeholder; write a whole segment such as `{{number}}`"
             )),
@@ -127,7 +181,7 @@ fn segment(part: &str, text: &str) -> Result<Segment, String> {
 fn glob<T>(
     template: &[Segment],
     items: impl Iterator<Item = T> + Clone,
-    takes: impl Fn(&Segment, &T) -> bool,
+    mut takes: impl FnMut(usize, &Segment, &T) -> bool,
 ) -> bool {
     let (mut at, mut rest) = (0, items);
     let mut retry = None;
@@ -139,7 +193,7 @@ fn glob<T>(
                 at += 1;
                 retry = Some((at, rest.clone()));
             }
-            (Some(segment), Some(item)) if takes(segment, &item) => {
+            (Some(segment), Some(item)) if takes(at, segment, &item) => {
                 at += 1;
                 rest = ahead;
             }

@@ -49,6 +49,26 @@ fn templates_match_whole_segments() {
 }
 
 #[test]
+fn what_stands_for_a_name_is_told_decoded() {
+    for (template, path, name, expected) in [
+        ("/repos/{owner}/{repo}/**", "/repos/o/r/pulls", "owner", Some("o")),
+        ("/repos/{owner}/{repo}/**", "/repos/o/r/pulls", "repo", Some("r")),
+        ("/repos/{owner}/{repo}/**", "/repos/o", "owner", None),
+        ("/repos/{owner}/**", "/repos/o/r", "repo", None),
+        // One value however it is spelt.
+        ("/{scope}/x", "/%40scope/x", "scope", Some("@scope")),
+        ("/{scope}/x", "/@scope/x", "scope", Some("@scope")),
+        // Behind a `**` it is the segment that makes the whole path match.
+        ("/**/b/{n}/c", "/b/1/b/2/c", "n", Some("2")),
+        ("/a/**/{last}", "/a/b/c", "last", Some("c")),
+    ] {
+        let template = Template::parse(template).unwrap();
+        let path = Target::parse(path).unwrap();
+        assert_eq!(template.captured(path.path(), name).as_deref(), expected, "{template} {name}");
+    }
+}
+
+#[test]
 fn templates_that_could_surprise_are_refused() {
     for (template, words) in [
         ("", "does not start with"),
@@ -58,6 +78,7 @@ fn templates_that_could_surprise_are_refused() {
         ("/a/**b", "mixes `*`"),
         ("/***", "mixes `*`"),
         ("/{a}b", "not a placeholder"),
+        ("/{a}/{a}", "twice"),
         ("/{}", "not a placeholder"),
         ("/{a", "not a placeholder"),
         ("/{a}{b}", "not a placeholder"),
