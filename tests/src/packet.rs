@@ -10,6 +10,7 @@ pub const IGMP: u8 = 2;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP6: u8 = 58;
+pub const SCTP: u8 = 132;
 pub const UDPLITE: u8 = 136;
 
 const IPV4: u16 = 0x0800;
@@ -63,6 +64,14 @@ impl Packet {
             }
             Some(_) => false,
         }
+    }
+
+    /// The source port of a TCP reset over IPv4.
+    pub fn tcp_reset_from(&self) -> Option<u16> {
+        const RST: u8 = 4;
+        let ip = self.bytes.get(14..).filter(|_| self.ip.is_some_and(|ip| ip.protocol == TCP))?;
+        let tcp = ip.get(usize::from(ip.first()? & 0x0f) * 4..)?;
+        (*tcp.get(13)? & RST != 0).then(|| be16(tcp, 0)).flatten()
     }
 
     pub fn contains(&self, needle: &[u8]) -> bool {
@@ -119,7 +128,7 @@ fn ipv6(b: &[u8]) -> Option<Ip> {
 
 fn port(protocol: u8, b: &[u8], at: usize) -> u16 {
     match protocol {
-        TCP | UDP | UDPLITE => be16(b, at + 2).unwrap_or(0),
+        TCP | UDP | UDPLITE | SCTP => be16(b, at + 2).unwrap_or(0),
         _ => 0,
     }
 }

@@ -1,139 +1,89 @@
-//! The table of ways out: what each one is, how it leaks when nothing guards, and who judges.
+//! Who judges the ways out: what a packet looks like that left by each of them.
 //!
-//! `enforcer/docs/bypasses.md` is this table in words; a test keeps the two together.
+//! The table of the ways themselves is `enforcer_probe::ROUTES`. `enforcer/docs/bypasses.md` is that table in words;
+//! a test keeps all three together.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::packet::{ICMP, ICMP6, IGMP, PROBE_GROUP_V4, PROBE_GROUP_V6, Packet, TCP, UDP, UDPLITE};
+use crate::packet::{ICMP, ICMP6, IGMP, PROBE_GROUP_V4, PROBE_GROUP_V6, Packet, SCTP, TCP, UDP, UDPLITE};
 use crate::world::plan;
 
-/// How the attempt fares with the guard off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Off {
-    /// It leaks for an ordinary user.
-    Leaks,
-    /// It leaks for root: an ordinary user is refused by the kernel anyway, and the guard must not change that.
-    LeaksAsRoot,
-    /// It cannot leak without the guard either, for this reason.
-    Structural(&'static str),
-}
+/// The counter outside saw such a packet: it left.
+pub type Judge = fn(&Packet) -> bool;
 
-/// Who says that it leaked.
-#[derive(Clone, Copy)]
-pub enum Judge {
-    /// The counter outside saw such a packet.
-    Packet(fn(&Packet) -> bool),
-    /// The probe's exit code is 0: what it reaches is on this host.
-    Exit,
-}
-
-/// What must be there for the attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    Nothing,
-    /// Descriptor 7 is a connected UDP socket when the command is started.
-    InheritedFd,
-    /// Standard input is one.
-    InheritedStdin,
-    /// A process of the same user outside, which holds a socket.
-    Victim,
-    /// Another agent that serves on its loopback.
-    OtherAgent,
-}
-
-#[derive(Clone, Copy)]
-pub struct Probe {
-    /// As `probe list` has it.
-    pub name: &'static str,
-    pub off: Off,
-    pub judge: Judge,
-    pub needs: Needs,
-}
-
-const fn packet(name: &'static str, judge: fn(&Packet) -> bool) -> Probe {
-    Probe { name, off: Off::Leaks, judge: Judge::Packet(judge), needs: Needs::Nothing }
-}
-
-const fn here(name: &'static str) -> Probe {
-    Probe { name, off: Off::Leaks, judge: Judge::Exit, needs: Needs::Nothing }
-}
-
-impl Probe {
-    const fn root(self) -> Self {
-        Probe { off: Off::LeaksAsRoot, ..self }
-    }
-
-    const fn structural(self, why: &'static str) -> Self {
-        Probe { off: Off::Structural(why), ..self }
-    }
-
-    const fn needs(self, needs: Needs) -> Self {
-        Probe { needs, ..self }
-    }
-}
-
-/// Every way there is a probe for.
-pub const PROBES: &[Probe] = &[
-    packet("tcp4", |p| tcp4(p, 443)),
-    packet("tcp6", |p| tcp6(p, 443)),
-    packet("tcp4-mapped", |p| tcp4(p, 443)),
-    packet("tcp-other-port", |p| tcp4(p, 8443)),
-    packet("tcp-bound-source", |p| tcp4(p, 22)),
-    packet("tcp-after-unspec", |p| tcp4(p, 443)),
-    packet("fastopen-sendto", |p| tcp4(p, 443)),
-    packet("fastopen-connect", |p| tcp4(p, 443)),
-    packet("mptcp", |p| tcp4(p, 443)),
-    // Older kernels allow a source route to everybody, newer ones ask for CAP_NET_RAW.
-    packet("lsrr", |p| is(p, TCP, plan::ATTACKER_V4.into(), 443) && routed(p)).root(),
-    packet("rthdr", |p| is(p, TCP, plan::ATTACKER_V6.into(), 443) && routed(p)),
-    packet("bindtodevice", |p| tcp4(p, 443)),
-    packet("dot-853", |p| tcp4(p, 853)),
-    packet("dns-tcp", |p| tcp4(p, 53)),
-    packet("metadata", |p| is(p, TCP, plan::METADATA_V4.into(), 80)),
-    here("host-loopback"),
-    here("host-address"),
-    here("agent-loopback").needs(Needs::OtherAgent),
-    here("injector-direct").structural("there is no injector without the guard"),
-    here("injector-bind").root(),
-    packet("udp-connect", |p| udp4(p, 4444)),
-    packet("udp-sendto", |p| udp4(p, 4444)),
-    packet("udp-sendmmsg", |p| udp4(p, 4444)),
-    packet("udp-gso", |p| udp4(p, 4444)),
-    packet("udp6", |p| is(p, UDP, plan::ATTACKER_V6.into(), 4444)),
-    packet("udp6-mapped", |p| udp4(p, 4444)),
-    packet("udp-unspec", |p| udp4(p, 4444)),
-    packet("udp-lsrr", |p| udp4(p, 4444) && routed(p)).root(),
-    packet("udplite", |p| is(p, UDPLITE, plan::ATTACKER_V4.into(), 4444)),
-    packet("quic-443", |p| udp4(p, 443)),
-    packet("dns-tunnel", |p| udp4(p, 53) && p.contains(b"c2VjcmV0")),
-    packet("multicast", |p| is(p, UDP, IpAddr::from([239, 1, 2, 3]), 5000)),
-    packet("broadcast", |p| is(p, UDP, IpAddr::from([255, 255, 255, 255]), 5000)),
-    packet("igmp-join", |p| protocol(p) == Some(IGMP) && p.contains(&PROBE_GROUP_V4.octets())),
-    packet("mld-join", |p| protocol(p) == Some(ICMP6) && p.contains(&PROBE_GROUP_V6.octets())),
-    packet("so-mark", |p| udp4(p, 4444) && p.contains(b"marked")).root(),
-    packet("inherited-fd", |p| udp4(p, 4444) && p.contains(b"inherited")).needs(Needs::InheritedFd),
-    packet("inherited-stdin", |p| udp4(p, 4444) && p.contains(b"inherited")).needs(Needs::InheritedStdin),
-    packet("icmp-ping-dgram", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)),
-    packet("icmp6-ping-dgram", |p| is(p, ICMP6, plan::ATTACKER_V6.into(), 0)),
-    packet("icmp-raw", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)).root(),
-    packet("raw-hdrincl", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)).root(),
-    packet("packet", |p| p.contains(b"AF_PACKET was here")).root(),
-    here("vsock"),
-    here("odd-families").root(),
-    packet("io-uring-connect", |p| tcp4(p, 443)),
-    packet("io-uring-sendmsg", |p| udp4(p, 4444) && p.contains(b"by ring")),
-    here("netlink-route").root(),
-    packet("unshare-netns", |p| udp4(p, 4444)).structural("a namespace of one's own leads nowhere"),
-    packet("setns-host", |p| udp4(p, 4444)).root(),
-    here("cgroup-procs").root(),
-    here("bpf-pins").root(),
-    here("unix-abstract"),
-    here("unix-path"),
-    here("docker-sock"),
-    packet("scm-rights", |p| udp4(p, 4444) && p.contains(b"handed over")),
-    here("ptrace-outside").needs(Needs::Victim),
-    packet("pidfd-getfd", |p| udp4(p, 4444) && p.contains(b"taken")).needs(Needs::Victim),
+/// The judge of each way that is about packets; the others are judged by their exit code.
+pub const JUDGES: &[(&str, Judge)] = &[
+    ("tcp4", |p| tcp4(p, 443)),
+    ("tcp6", |p| tcp6(p, 443)),
+    ("tcp4-mapped", |p| tcp4(p, 443)),
+    ("tcp6-link-local", |p| is(p, TCP, plan::ATTACKER_LINK_LOCAL.into(), 443)),
+    ("tcp-other-port", |p| tcp4(p, 8443)),
+    ("tcp-bound-source", |p| tcp4(p, 22)),
+    ("tcp-after-unspec", |p| tcp4(p, 443)),
+    ("fastopen-sendto", |p| tcp4(p, 443)),
+    ("fastopen-connect", |p| tcp4(p, 443)),
+    ("mptcp", |p| tcp4(p, 443)),
+    ("sctp", |p| is(p, SCTP, plan::ATTACKER_V4.into(), 443)),
+    ("lsrr", |p| is(p, TCP, plan::ATTACKER_V4.into(), 443) && routed(p)),
+    ("rthdr", |p| is(p, TCP, plan::ATTACKER_V6.into(), 443) && routed(p)),
+    ("bindtodevice", |p| tcp4(p, 443)),
+    ("ip-transparent", |p| tcp4(p, 443) && from(p, Ipv4Addr::new(198, 51, 100, 77).into())),
+    ("tcp-repair", |p| tcp4(p, 443)),
+    ("dot-853", |p| tcp4(p, 853)),
+    ("dns-tcp", |p| tcp4(p, 53)),
+    ("metadata", |p| is(p, TCP, plan::METADATA_V4.into(), 80)),
+    ("metadata6", |p| is(p, TCP, Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254).into(), 80)),
+    ("metadata-azure", |p| is(p, TCP, Ipv4Addr::new(168, 63, 129, 16).into(), 80)),
+    ("udp-connect", |p| udp4(p, 4444)),
+    ("udp-sendto", |p| udp4(p, 4444)),
+    ("udp-sendmmsg", |p| udp4(p, 4444)),
+    ("udp-gso", |p| udp4(p, 4444)),
+    ("udp6", |p| is(p, UDP, plan::ATTACKER_V6.into(), 4444)),
+    ("udp6-mapped", |p| udp4(p, 4444)),
+    ("udp6-link-local", |p| is(p, UDP, plan::ATTACKER_LINK_LOCAL.into(), 4444)),
+    ("udp-unspec", |p| udp4(p, 4444)),
+    ("udp-lsrr", |p| udp4(p, 4444) && routed(p)),
+    ("udp-lsrr-cmsg", |p| udp4(p, 4444) && routed(p)),
+    ("udp-rthdr", |p| is(p, UDP, plan::ATTACKER_V6.into(), 4444) && routed(p)),
+    ("udp-rthdr-cmsg", |p| is(p, UDP, plan::ATTACKER_V6.into(), 4444) && routed(p)),
+    ("udp-pktinfo", |p| udp4(p, 4444)),
+    ("udp-unicast-if", |p| udp4(p, 4444)),
+    ("udplite", |p| is(p, UDPLITE, plan::ATTACKER_V4.into(), 4444)),
+    ("quic-443", |p| udp4(p, 443)),
+    ("doq-853", |p| udp4(p, 853)),
+    ("dns-tunnel", |p| udp4(p, 53) && p.contains(b"c2VjcmV0")),
+    ("multicast", |p| is(p, UDP, IpAddr::from([239, 1, 2, 3]), 5000)),
+    ("multicast6", |p| is(p, UDP, Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 0xabcd).into(), 5000)),
+    ("broadcast", |p| is(p, UDP, IpAddr::from([255, 255, 255, 255]), 5000)),
+    ("igmp-join", |p| protocol(p) == Some(IGMP) && p.contains(&PROBE_GROUP_V4.octets())),
+    ("mld-join", |p| protocol(p) == Some(ICMP6) && p.contains(&PROBE_GROUP_V6.octets())),
+    ("so-mark", |p| udp4(p, 4444) && p.contains(b"marked")),
+    ("inherited-fd", |p| udp4(p, 4444) && p.contains(b"inherited")),
+    ("inherited-stdin", |p| udp4(p, 4444) && p.contains(b"inherited")),
+    ("icmp-ping-dgram", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)),
+    ("icmp6-ping-dgram", |p| is(p, ICMP6, plan::ATTACKER_V6.into(), 0)),
+    ("icmp-raw", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)),
+    ("icmp6-raw", |p| is(p, ICMP6, plan::ATTACKER_V6.into(), 0)),
+    ("raw-hdrincl", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)),
+    ("raw6-hdrincl", |p| is(p, ICMP6, plan::ATTACKER_V6.into(), 0)),
+    ("raw-gre", |p| protocol(p) == Some(47) && p.contains(b"gre")),
+    ("packet", |p| p.contains(b"AF_PACKET was here")),
+    ("io-uring-connect", |p| tcp4(p, 443)),
+    ("io-uring-socket", |p| tcp4(p, 443)),
+    ("io-uring-sqpoll", |p| tcp4(p, 443)),
+    ("io-uring-sendmsg", |p| udp4(p, 4444) && p.contains(b"by ring")),
+    ("unshare-netns", |p| udp4(p, 4444)),
+    ("unshare-userns-raw", |p| is(p, ICMP, plan::ATTACKER_V4.into(), 0)),
+    ("netns-relay", |p| udp4(p, 4444) && p.contains(b"by relay")),
+    ("setns-host", |p| udp4(p, 4444)),
+    ("scm-rights", |p| udp4(p, 4444) && p.contains(b"handed over")),
+    ("pidfd-getfd", |p| udp4(p, 4444) && p.contains(b"taken")),
 ];
+
+/// The judge of this way, if it is about packets.
+pub fn judge(name: &str) -> Option<Judge> {
+    JUDGES.iter().find(|(known, _)| *known == name).map(|(_, judge)| *judge)
+}
 
 fn tcp4(p: &Packet, port: u16) -> bool {
     is(p, TCP, plan::ATTACKER_V4.into(), port)
@@ -149,6 +99,10 @@ fn udp4(p: &Packet, port: u16) -> bool {
 
 fn is(p: &Packet, protocol: u8, to: IpAddr, port: u16) -> bool {
     p.ip.is_some_and(|ip| ip.protocol == protocol && ip.destination == to && ip.destination_port == port)
+}
+
+fn from(p: &Packet, source: IpAddr) -> bool {
+    p.ip.is_some_and(|ip| ip.source == source)
 }
 
 fn routed(p: &Packet) -> bool {

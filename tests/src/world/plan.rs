@@ -14,6 +14,8 @@ pub const SERVER_V6: Ipv6Addr = v6(2);
 /// The attacker's machine: says [`BANNER`] on every port listed here.
 pub const ATTACKER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 9);
 pub const ATTACKER_V6: Ipv6Addr = v6(9);
+/// Made of [`OUTSIDE_MAC`] by the kernel; good on the cable alone.
+pub const ATTACKER_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 2);
 /// A private address that exists outside, which no policy names.
 pub const PRIVATE_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 pub const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -24,7 +26,7 @@ pub const OUTSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// The attacker answers TCP on these, at once.
 pub const TCP_PORTS: [u16; 6] = [22, 53, 80, 443, 853, 8443];
 /// The attacker answers any datagram on these. 53 is a name server besides.
-pub const UDP_PORTS: [u16; 2] = [443, 4444];
+pub const UDP_PORTS: [u16; 3] = [443, 853, 4444];
 /// What everything says that an agent should not be able to reach.
 pub const BANNER: &str = "OUTSIDE-THE-FENCE";
 
@@ -32,6 +34,9 @@ pub const BANNER: &str = "OUTSIDE-THE-FENCE";
 pub const HOST_LOOPBACK_PORT: u16 = 5432;
 /// A service of the host's own on all its addresses.
 pub const HOST_ANY_PORT: u16 = 5433;
+
+/// Where somebody outside keeps knocking on the host's door, for an agent that listens.
+pub const INBOUND_PORT: u16 = 7001;
 
 /// Real servers behind nginx.
 pub const API: &str = "api.example.test";

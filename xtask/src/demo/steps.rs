@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use enforcer_tests::packet::Packet;
-use enforcer_tests::probes::{Judge, PROBES};
+use enforcer_tests::probes::judge;
 use enforcer_tests::world::{Daemon, Output, World, command, plan};
 
 use super::screen::Screen;
@@ -248,12 +248,11 @@ fn raw_egress(stage: &mut Stage<'_>) -> Result<()> {
     screen.typed("probe NAME");
     let mut leaked = Vec::new();
     for (name, _) in ways {
-        let entry = PROBES.iter().find(|p| p.name == name).context("a probe of that name")?;
         let mark = stage.world.sniffer.mark();
         let off = command::run(stage.world.unguarded(&line(name)), SOON)?;
-        leaked.push(match entry.judge {
-            Judge::Packet(wanted) => stage.world.sniffer.saw(mark, Duration::from_millis(500), wanted),
-            Judge::Exit => off.ok(),
+        leaked.push(match judge(name) {
+            Some(wanted) => stage.world.sniffer.saw(mark, Duration::from_millis(500), wanted),
+            None => off.ok(),
         });
     }
     screen.check("without the guard all of them get out", leaked.iter().all(|l| *l));

@@ -91,6 +91,9 @@ pub struct Launch {
     pub env: Vec<(Text, Text)>,
     /// Run as this user instead of the agent's own one. Never root.
     pub user: Option<String>,
+    /// Look like root inside: id 0 of a user namespace stands for the id that the agent has.
+    #[serde(default)]
+    pub root: bool,
     pub stdio: [Stdio; 3],
     #[serde(default)]
     pub trust: CallerTrust,

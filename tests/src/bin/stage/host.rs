@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::thread;
 
@@ -25,6 +25,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     for name in ["deputy.sock", "docker.sock"] {
         greet(path(dir, name)?);
     }
+    take_orders(dir)?;
     let name = UnixAddr::from_abstract_name(dir.as_os_str().as_encoded_bytes())?;
     greet(UnixListener::bind_addr(&name).context("bind the abstract socket")?);
     hand_out(path(dir, "giver.sock")?);
@@ -50,6 +51,15 @@ fn greet(listener: UnixListener) {
             let _whoever = stream.write_all(plan::BANNER.as_bytes());
         }
     });
+}
+
+/// As a system log or a supervisor does: whoever can send a datagram is served.
+fn take_orders(dir: &Path) -> Result<()> {
+    let path = dir.join("deputy.dgram");
+    let socket = UnixDatagram::bind(&path).with_context(|| format!("bind {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    thread::spawn(move || while socket.recv(&mut [0; 64]).is_ok() {});
+    Ok(())
 }
 
 fn hand_out(listener: UnixListener) {

@@ -22,6 +22,7 @@ use crate::launch::Text;
 use crate::sys;
 use crate::trust::Bind;
 
+mod domain;
 mod filter;
 mod view;
 
@@ -34,6 +35,8 @@ pub(crate) struct Spec {
     pub(crate) gid: u32,
     /// The id is the agent's alone: no process outside of its sessions runs under it.
     pub(crate) own_uid: bool,
+    /// It is root in a user namespace of its own.
+    pub(crate) root: bool,
     pub(crate) home: PathBuf,
     /// Which standard stream, if any, is the terminal to control the session.
     pub(crate) terminal: Option<usize>,
@@ -100,7 +103,19 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
     sys::unblock_signals().and_then(|()| sys::default_signals()).doing(|| "reset signals".into())?;
     let filters = filter::build(!spec.own_uid)?;
     channel.send(&Report::Executing, &[]).doing(|| "tell the daemon".into())?;
+    if !spec.own_uid && !domain::enter()? {
+        note("on this kernel only file permissions keep this agent from its user's other processes");
+    }
     filter::apply(&filters)?;
+    if spec.root {
+        // Last: nobody may look into this process, which must not look like its user's others, before it is filtered.
+        sys::become_root_inside(spec.uid, spec.gid).map_err(|error| {
+            Error::refused(
+                format!("cannot make the agent root of a user namespace: {error}"),
+                "the host may forbid it: see user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns",
+            )
+        })?;
+    }
     Err(execute(&spec))
 }
 

@@ -30,6 +30,8 @@ pub struct Request {
     pub socket: PathBuf,
     pub agent: String,
     pub user: Option<String>,
+    /// See [`Launch::root`].
+    pub root: bool,
     /// Program and arguments.
     pub command: Vec<OsString>,
     /// What the agent inherits.
@@ -64,6 +66,7 @@ pub fn run(request: Request) -> Result<Exit, Error> {
         agent: request.agent,
         argv: request.command.into_iter().map(Text::from).collect(),
         user: request.user,
+        root: request.root,
         stdio: terminal.kinds(),
         trust: CallerTrust::from_environment(&env),
         env,

@@ -146,3 +146,53 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     })
     .map(drop)
 }
+
+/// What a container engine gives root by default; all of it counts inside of a user namespace only.
+const ROOTS: [u32; 14] = [
+    0,  // CHOWN
+    1,  // DAC_OVERRIDE
+    3,  // FOWNER
+    4,  // FSETID
+    5,  // KILL
+    6,  // SETGID
+    7,  // SETUID
+    8,  // SETPCAP
+    10, // NET_BIND_SERVICE
+    13, // NET_RAW
+    18, // SYS_CHROOT
+    27, // MKNOD
+    29, // AUDIT_WRITE
+    31, // SETFCAP
+];
+
+/// Root of a user namespace of its own, in which no other id exists: outside of it the process stays who it is. Files and
+/// processes of others are not this root's, and neither is the network, which belongs to the namespace outside.
+///
+/// For a process with one thread, after [`drop_privileges`].
+pub(crate) fn become_root_inside(uid: u32, gid: u32) -> io::Result<()> {
+    // The change of ids has given /proc/self to root, and the maps are written there.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
+    super::unshare(rustix::thread::UnshareFlags::NEWUSER)?;
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    for capability in (0..64u32).filter(|capability| !ROOTS.contains(capability)) {
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) };
+        if let Err(error) = check(result.into()) {
+            // The first number that the kernel does not know ends the list.
+            if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 {
+                break;
+            }
+            return Err(error);
+        }
+    }
+    let kept = CapabilitySet::from_bits_retain(ROOTS.iter().fold(0, |bits, number| bits | 1 << number));
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets)?;
+    let left = rustix::thread::capabilities(None)?;
+    if left != sets || !rustix::process::geteuid().is_root() || !rustix::thread::no_new_privs()? {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(())
+}

@@ -218,6 +218,7 @@ fn run(arguments: Vec<String>) -> ExitCode {
         socket: socket.into(),
         agent: agent.clone(),
         user: (user != "-").then(|| user.clone()),
+        root: false,
         command: command.iter().map(Into::into).collect(),
         environment: std::env::vars_os().collect(),
     };

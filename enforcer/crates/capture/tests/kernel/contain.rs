@@ -50,6 +50,27 @@ fn a_cgroup_below_an_agent_is_that_agent() {
     assert_eq!(origin.cgroup_id, agent.cgroup_id);
 }
 
+/// Ten deep, and a thousand beside each other: the programs of the root bind all of them.
+#[test]
+fn however_deep_or_many_the_cgroups_below_an_agent_are() {
+    let stage = Stage::new();
+    let mut agent = stage.agent("a");
+    let own = agent.cgroup.clone();
+    let deep = (0..10).fold(own.clone(), |path, level| path.join(format!("level-{level}")));
+    std::fs::create_dir_all(&deep).unwrap();
+    let wide: Vec<_> = (0..1000).map(|n| own.join(format!("beside-{n}"))).collect();
+    wide.iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    let program = "
+u = socket(AF_INET, SOCK_DGRAM)
+print(attempt(socket, AF_INET, SOCK_RAW, 1), attempt(u.sendto, b'x', ('203.0.113.5', 443)))
+";
+    for cgroup in [&deep, &wide[0], &wide[499], &wide[999]] {
+        agent.cgroup.clone_from(cgroup);
+        assert_eq!(agent.run(program), "EPERM EPERM", "{}", cgroup.display());
+        assert_eq!(stage.reasons(&agent), ["sock_create socket_kind", "sendmsg4 traffic_kind"]);
+    }
+}
+
 #[test]
 fn connections_are_cut_when_the_agent_is_released() {
     let stage = Stage::new();

@@ -119,8 +119,9 @@ fn compose(
     all.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
     let identity = &asked.identity;
     all.insert("HOME".into(), identity.home.clone().into());
-    all.insert("USER".into(), identity.name.clone().into());
-    all.insert("LOGNAME".into(), identity.name.clone().into());
+    let name = if asked.launch.root { "root" } else { &identity.name };
+    all.insert("USER".into(), name.into());
+    all.insert("LOGNAME".into(), name.into());
     all.insert("XDG_RUNTIME_DIR".into(), format!("/run/user/{}", identity.uid).into());
     for (name, value) in files.trust.environment.iter().cloned().chain(placeholders) {
         trust::merge(&mut all, name, value);
@@ -161,6 +162,7 @@ fn start(
         uid: asked.identity.uid,
         gid: asked.identity.gid,
         own_uid: asked.identity.own,
+        root: asked.launch.root,
         home: asked.identity.home,
         terminal: asked.launch.stdio.iter().position(|kind| *kind == Stdio::Terminal),
         run_dir: keeper.paths.run_dir.clone(),

@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::ExitCode;
 use std::ptr;
 use std::time::Duration;
 
-use crate::sys::{Fd, as_bytes, check, outward_link, send, socket};
-use crate::{Attempt, BANNER, Stage, Verdict, dgram};
+use crate::sys::{Fd, as_bytes, check, in_child, send};
+use crate::{Attempt, BANNER, Targets, Verdict, dgram};
 
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_OBJ_PIN: i32 = 6;
@@ -54,41 +54,43 @@ pub(crate) fn pin(rest: &[String]) -> ExitCode {
     }
 }
 
-/// RTM_NEWROUTE for 198.51.100.0/24 by the first interface.
-pub(crate) fn netlink_route(_: &Stage) -> Attempt {
-    let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
-    let index = outward_link().map(|(_, index)| index).unwrap_or(1);
-    let mut message = vec![0u8; 16];
-    // struct rtmsg: AF_INET, /24, table main, protocol static, scope link, unicast
-    message.extend([2, 24, 0, 0, 254, 4, 253, 1, 0, 0, 0, 0]);
-    message.extend([8, 0, 1, 0, 198, 51, 100, 0]);
-    message.extend([8, 0, 4, 0]);
-    message.extend(index.to_ne_bytes());
-    let length = message.len() as u32;
-    message[..4].copy_from_slice(&length.to_ne_bytes());
-    message[4..6].copy_from_slice(&24u16.to_ne_bytes());
-    // REQUEST, ACK, CREATE, REPLACE
-    message[6..8].copy_from_slice(&0x505u16.to_ne_bytes());
-    send(fd.0, &message)?;
-    let reply = crate::sys::receive(fd.0, 250);
-    let code = reply.get(16..20).and_then(|b| b.try_into().ok()).map_or(-libc::EIO, i32::from_ne_bytes);
-    if code == 0 {
-        return Ok(Verdict::Out("changed the routes".to_owned()));
-    }
-    Ok(Verdict::Refused(format!("RTM_NEWROUTE: {}", std::io::Error::from_raw_os_error(-code))))
-}
-
 /// A namespace of one's own, as root in it, and then out.
-pub(crate) fn unshare_netns(stage: &Stage) -> Attempt {
+pub(crate) fn unshare_netns(to: &Targets) -> Attempt {
     // SAFETY: no pointers.
     check("unshare", unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) })?;
-    dgram::sendto(stage)
+    dgram::sendto(to)
+}
+
+/// Root in a user namespace has every capability there, and none over the network, which is not of that namespace.
+pub(crate) fn unshare_userns_raw(to: &Targets) -> Attempt {
+    // SAFETY: no pointers.
+    check("unshare", unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+    crate::raw::icmp_raw(to)
+}
+
+/// A programme in a namespace of its own hands its packets to one outside of it, as slirp4netns and pasta do.
+pub(crate) fn netns_relay(to: &Targets) -> Attempt {
+    let (mut inner, mut outer) = UnixStream::pair().map_err(|e| refused("socketpair", &e))?;
+    let data = to.payload("by relay");
+    let ended = in_child(|| {
+        // SAFETY: no pointers.
+        let inside = unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } == 0;
+        u8::from(!(inside && inner.write_all(&data).is_ok()))
+    })?;
+    if ended != Ok(0) {
+        return Ok(Verdict::Refused("a namespace of one's own cannot be made".to_owned()));
+    }
+    let mut packet = vec![0; data.len()];
+    outer.read_exact(&mut packet).map_err(|e| refused("read", &e))?;
+    let fd = dgram::udp(libc::AF_INET)?;
+    crate::sys::sendto(&fd, &packet, 0, &crate::sys::in4(to.v4()?, dgram::PORT))?;
+    dgram::sent(&fd)
 }
 
 /// Into the host's namespace, or into that of process 1.
-pub(crate) fn setns_host(stage: &Stage) -> Attempt {
+pub(crate) fn setns_host(to: &Targets) -> Attempt {
     let mut why = String::new();
-    for path in [stage.word("netns")?, "/proc/1/ns/net"] {
+    for path in [to.word("netns")?, "/proc/1/ns/net"] {
         let file = match std::fs::File::open(path) {
             Ok(file) => file,
             Err(error) => {
@@ -98,7 +100,7 @@ pub(crate) fn setns_host(stage: &Stage) -> Attempt {
         };
         // SAFETY: an open descriptor and a flag.
         match check("setns", unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }) {
-            Ok(_) => return dgram::sendto(stage),
+            Ok(_) => return dgram::sendto(to),
             Err(error) => why.push_str(&format!("{path}: {error}; ")),
         }
     }
@@ -106,8 +108,8 @@ pub(crate) fn setns_host(stage: &Stage) -> Attempt {
 }
 
 /// Every `cgroup.procs` that can be found, the root's first.
-pub(crate) fn cgroup_procs(stage: &Stage) -> Attempt {
-    let root = stage.word("cgroup")?;
+pub(crate) fn cgroup_procs(to: &Targets) -> Attempt {
+    let root = to.word("cgroup")?;
     let mut last = "no cgroup is to be seen".to_owned();
     let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|e| e.path());
     for dir in std::iter::once(root.into()).chain(below) {
@@ -120,10 +122,22 @@ pub(crate) fn cgroup_procs(stage: &Stage) -> Attempt {
     Ok(Verdict::Refused(last))
 }
 
+/// Programs at a child cgroup could change what those above decided.
+pub(crate) fn cgroup_child(to: &Targets) -> Attempt {
+    let own =
+        std::fs::read_to_string("/proc/self/cgroup").map_err(|e| refused("read /proc/self/cgroup", &e))?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let child =
+        std::path::Path::new(to.word("cgroup")?).join(own).join(format!("probe-{}", std::process::id()));
+    std::fs::create_dir(&child).map_err(|e| refused("mkdir", &e))?;
+    let _empty = std::fs::remove_dir(&child);
+    Ok(Verdict::Out(format!("made {}", child.display())))
+}
+
 /// Whoever opens a pinned link can detach it. The caller, who may list them, names them all.
-pub(crate) fn bpf_pins(stage: &Stage) -> Attempt {
+pub(crate) fn bpf_pins(to: &Targets) -> Attempt {
     let mut last = "no pin was named".to_owned();
-    for path in stage.word("pins")?.split(',') {
+    for path in to.word("pins")?.split(',') {
         let Ok(name) = CString::new(path) else { continue };
         let attributes = [name.as_ptr() as u64, 0, 0];
         let (pointer, size) = as_bytes(&attributes);
@@ -139,22 +153,29 @@ pub(crate) fn bpf_pins(stage: &Stage) -> Attempt {
     Ok(Verdict::Refused(last))
 }
 
-pub(crate) fn unix_abstract(stage: &Stage) -> Attempt {
-    let name = SocketAddr::from_abstract_name(stage.word("deputies")?).map_err(|e| refused("name", &e))?;
+pub(crate) fn unix_abstract(to: &Targets) -> Attempt {
+    let name = SocketAddr::from_abstract_name(to.word("deputies")?).map_err(|e| refused("name", &e))?;
     hear(UnixStream::connect_addr(&name).map_err(|e| refused("connect", &e))?)
 }
 
-pub(crate) fn unix_path(stage: &Stage) -> Attempt {
-    by_path(stage, "deputy.sock")
+pub(crate) fn unix_path(to: &Targets) -> Attempt {
+    by_path(to, "deputy.sock")
 }
 
-pub(crate) fn docker_sock(stage: &Stage) -> Attempt {
-    by_path(stage, "docker.sock")
+pub(crate) fn unix_dgram(to: &Targets) -> Attempt {
+    let path = format!("{}/deputy.dgram", to.word("deputies")?);
+    let socket = UnixDatagram::unbound().map_err(|e| refused("socket", &e))?;
+    socket.send_to(b"do this for me", path).map_err(|e| refused("sendto", &e))?;
+    Ok(Verdict::Out("a service of the host took it".to_owned()))
+}
+
+pub(crate) fn docker_sock(to: &Targets) -> Attempt {
+    by_path(to, "docker.sock")
 }
 
 /// A helper outside hands us a socket that leads out.
-pub(crate) fn scm_rights(stage: &Stage) -> Attempt {
-    let path = format!("{}/giver.sock", stage.word("deputies")?);
+pub(crate) fn scm_rights(to: &Targets) -> Attempt {
+    let path = format!("{}/giver.sock", to.word("deputies")?);
     let stream = UnixStream::connect(&path).map_err(|e| refused("connect", &e))?;
     let mut space = [0u64; 8];
     let mut byte = [0u8; 1];
@@ -172,12 +193,12 @@ pub(crate) fn scm_rights(stage: &Stage) -> Attempt {
     }
     // The descriptor follows the 16-byte header.
     let fd = Fd(space[2] as u32 as i32);
-    send(fd.0, b"by a socket handed over")?;
+    send(fd.0, &to.payload("by a socket handed over"))?;
     Ok(Verdict::Out("sent on a socket that was handed over".to_owned()))
 }
 
-pub(crate) fn ptrace_outside(stage: &Stage) -> Attempt {
-    let pid = stage.number("victim")?;
+pub(crate) fn ptrace_outside(to: &Targets) -> Attempt {
+    let pid: i32 = to.parsed("victim")?;
     // SAFETY: attaching takes no pointers.
     check("PTRACE_ATTACH", unsafe {
         libc::ptrace(libc::PTRACE_ATTACH, pid, ptr::null_mut::<u8>(), ptr::null_mut::<u8>())
@@ -190,8 +211,39 @@ pub(crate) fn ptrace_outside(stage: &Stage) -> Attempt {
     Ok(Verdict::Out(format!("took hold of process {pid}")))
 }
 
-pub(crate) fn pidfd_getfd(stage: &Stage) -> Attempt {
-    let pid = stage.number("victim")?;
+/// Asked for an address where nothing is: the kernel looks at the right first.
+pub(crate) fn process_vm(to: &Targets) -> Attempt {
+    let pid: i32 = to.parsed("victim")?;
+    let mut byte = [0u8; 1];
+    let here = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let there = libc::iovec { iov_base: ptr::without_provenance_mut(4096), iov_len: 1 };
+    // SAFETY: one byte of ours, and an address that means something in the other process only.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+    match check("process_vm_readv", read as i64) {
+        Err(_) if std::io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT) => {
+            Ok(Verdict::Out(format!("may read the memory of process {pid}")))
+        }
+        Err(refused) => Ok(refused),
+        Ok(_) => Ok(Verdict::Out(format!("read the memory of process {pid}"))),
+    }
+}
+
+pub(crate) fn proc_mem(to: &Targets) -> Attempt {
+    let path = format!("/proc/{}/mem", to.word("victim")?);
+    std::fs::OpenOptions::new().read(true).write(true).open(&path).map_err(|e| refused("open", &e))?;
+    Ok(Verdict::Out(format!("opened {path}")))
+}
+
+/// Signal 0: only whether one might.
+pub(crate) fn signal_outside(to: &Targets) -> Attempt {
+    let pid: i32 = to.parsed("victim")?;
+    // SAFETY: no pointers.
+    check("kill", unsafe { libc::kill(pid, 0) })?;
+    Ok(Verdict::Out(format!("may signal process {pid}")))
+}
+
+pub(crate) fn pidfd_getfd(to: &Targets) -> Attempt {
+    let pid: i32 = to.parsed("victim")?;
     // SAFETY: no pointers.
     let pidfd = Fd(check("pidfd_open", unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })? as i32);
     let mut last = Verdict::Refused("the victim holds no socket".to_owned());
@@ -200,7 +252,7 @@ pub(crate) fn pidfd_getfd(stage: &Stage) -> Attempt {
         match check("pidfd_getfd", unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.0, number, 0) }) {
             Ok(fd) => {
                 let fd = Fd(fd as i32);
-                if send(fd.0, b"by a socket taken").is_ok() {
+                if send(fd.0, &to.payload("by a socket taken")).is_ok() {
                     return Ok(Verdict::Out(format!("sent on descriptor {number} of process {pid}")));
                 }
             }
@@ -210,8 +262,8 @@ pub(crate) fn pidfd_getfd(stage: &Stage) -> Attempt {
     Ok(last)
 }
 
-fn by_path(stage: &Stage, name: &str) -> Attempt {
-    let path = format!("{}/{name}", stage.word("deputies")?);
+fn by_path(to: &Targets, name: &str) -> Attempt {
+    let path = format!("{}/{name}", to.word("deputies")?);
     hear(UnixStream::connect(path).map_err(|e| refused("connect", &e))?)
 }
 
@@ -225,6 +277,6 @@ fn hear(mut stream: UnixStream) -> Attempt {
     Ok(Verdict::Silent(format!("connected, heard {text:?}")))
 }
 
-fn refused(call: &str, error: &std::io::Error) -> Verdict {
+pub(crate) fn refused(call: &str, error: &std::io::Error) -> Verdict {
     Verdict::Refused(format!("{call}: {error}"))
 }

@@ -25,6 +25,31 @@ pub(crate) fn check(call: &str, result: impl Into<i64>) -> Result<i64, Verdict> 
     if result < 0 { Err(Verdict::Refused(format!("{call}: {}", Error::last_os_error()))) } else { Ok(result) }
 }
 
+/// A socket that this kernel may have no code for.
+pub(crate) fn rare_socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Fd, Verdict> {
+    socket(family, kind, protocol).map_err(|refused| match Error::last_os_error().raw_os_error() {
+        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT) => {
+            Verdict::Absent(refused.text().to_owned())
+        }
+        _ => refused,
+    })
+}
+
+/// Runs `work` in a child; its exit code, or the signal that ended it. For processes with one thread.
+pub(crate) fn in_child(work: impl FnOnce() -> u8) -> Result<Result<i32, i32>, Verdict> {
+    // SAFETY: this process has one thread, so the child may do whatever it could do.
+    let pid = check("fork", unsafe { libc::fork() })? as c_int;
+    if pid == 0 {
+        let code = work();
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(i32::from(code)) };
+    }
+    let mut status = 0;
+    // SAFETY: our child, and a place for its status.
+    check("waitpid", unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
+    Ok(if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(libc::WTERMSIG(status)) })
+}
+
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Fd, Verdict> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
@@ -56,6 +81,11 @@ pub(crate) fn in6(address: Ipv6Addr, port: u16) -> sockaddr_in6 {
     }
 }
 
+/// The same with the interface that a link-local address needs.
+pub(crate) fn in6_on(address: Ipv6Addr, port: u16, link: u32) -> sockaddr_in6 {
+    sockaddr_in6 { sin6_scope_id: link, ..in6(address, port) }
+}
+
 pub(crate) fn connect<T>(fd: &Fd, address: &T) -> Result<(), Verdict> {
     let (pointer, length) = as_bytes(address);
     // SAFETY: pointer and length describe `address`, which outlives the call.
@@ -73,6 +103,43 @@ pub(crate) fn sendto<T>(fd: &Fd, data: &[u8], flags: c_int, address: &T) -> Resu
     // SAFETY: both buffers are borrowed for the call, with their own lengths.
     let sent = unsafe { libc::sendto(fd.0, data.as_ptr().cast(), data.len(), flags, pointer.cast(), length) };
     check("sendto", sent as i64).map(drop)
+}
+
+/// One message with one control message: its level, its type, its data.
+pub(crate) fn sendmsg<T, C>(
+    fd: &Fd,
+    data: &[u8],
+    address: &T,
+    beside: &(c_int, c_int, C),
+) -> Result<(), Verdict> {
+    let (level, kind, content) = beside;
+    let mut space = [0u64; 16];
+    assert!(size_of::<C>() + 32 <= size_of_val(&space), "the buffer is for small control messages");
+    let mut iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let (name, length) = as_bytes(address);
+    // SAFETY: all-zero is a valid message header.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = name.cast_mut();
+    message.msg_namelen = length;
+    message.msg_iov = &raw mut iov;
+    message.msg_iovlen = 1;
+    message.msg_control = space.as_mut_ptr().cast();
+    // SAFETY: the macros compute with numbers, and point into `space`, which has room (asserted above).
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<C>() as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = *level;
+        (*header).cmsg_type = *kind;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<C>() as u32) as _;
+        std::ptr::copy_nonoverlapping(
+            std::ptr::from_ref(content).cast::<u8>(),
+            libc::CMSG_DATA(header),
+            size_of::<C>(),
+        );
+    }
+    // SAFETY: everything the header points to lives until the call has returned.
+    let sent = unsafe { libc::sendmsg(fd.0, &raw const message, libc::MSG_NOSIGNAL) };
+    check("sendmsg", sent as i64).map(drop)
 }
 
 pub(crate) fn send(fd: c_int, data: &[u8]) -> Result<(), Verdict> {
