@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::answer::{Record, Reply, Tail};
 use super::canonical::{self, Arrived};
 use super::watch::InFlight;
-use super::{headers, upgrade};
+use super::{headers, serve, strict, upgrade};
 use crate::credential::{self, BodyGuard, CredentialError};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal};
@@ -51,6 +51,12 @@ pub async fn exchange(
             manner.drain(body).await;
             return manner.refuse(&refusal, in_flight, true);
         }
+    }
+    if let Some(fault) = in_flight.fault().filter(|_| strict::is_stand_in(&parts.method)) {
+        let asked = serve::unread(&connection);
+        let reason = fault.reason.to_owned();
+        let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code, reason).await;
+        return manner.refuse(&refusal, in_flight, true);
     }
     let asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,

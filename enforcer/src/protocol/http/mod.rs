@@ -1,6 +1,7 @@
 //! HTTP/1.1 and HTTP/2, each request judged by itself.
 //!
-//! [`serve`] runs the connection with its limits and timers, [`canonical`] makes the one request that
+//! [`serve`] runs the connection with its limits and timers, [`strict`] reads HTTP/1 before the library
+//! does, [`canonical`] makes the one request that
 //! is judged, [`headers`] removes what must not travel, [`exchange`] tells the story of one request.
 
 pub mod answer;
@@ -8,6 +9,7 @@ pub mod canonical;
 pub mod exchange;
 pub mod headers;
 pub mod serve;
+mod strict;
 pub mod upgrade;
 pub mod watch;
 

@@ -17,9 +17,9 @@ use super::watch::{Activity, Watched};
 use crate::gate::{Asked, Code};
 use crate::proxy::{Alpn, Connection, Stream};
 
-/// hyper counts them in HTTP/1 only; `canonical` in both.
+/// `strict` counts them in HTTP/1; `canonical` in both.
 pub(super) const MAX_HEADERS: usize = 100;
-const MAX_HEAD: usize = 32 * 1024;
+pub(super) const MAX_HEAD: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 100;
 /// Half of these halves the rate of large bodies.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -38,7 +38,7 @@ pub async fn http1(stream: Stream, connection: Connection) {
         return;
     }
     let activity = Activity::default();
-    let io = TokioIo::new(Watched::new(stream, activity.clone(), true));
+    let io = TokioIo::new(Watched::http1(stream, activity.clone()));
     let connection = Arc::new(connection);
     let service = service(connection.clone(), activity);
     let mut builder = h1::Builder::new();
@@ -68,7 +68,7 @@ pub async fn http2(stream: Stream, connection: Connection) {
         return;
     }
     let activity = Activity::default();
-    let io = TokioIo::new(Watched::new(stream, activity.clone(), false));
+    let io = TokioIo::new(Watched::http2(stream, activity.clone()));
     let connection = Arc::new(connection);
     // The streams' tasks end with the connection, whatever ends it.
     let gone = connection.ended.child_token();
@@ -127,16 +127,20 @@ async fn note(ended: Result<(), hyper::Error>, connection: &Connection) {
         return;
     }
     let code = if error.is_parse_too_large() { Code::HeadersTooLarge } else { Code::BadRequest };
-    let asked = match &connection.tls {
+    let reason = format!("the request is not well-formed HTTP: {error}");
+    connection.shared.gate.turn_away(&connection.caller, &unread(connection), code, reason).await;
+}
+
+/// A request of which nothing could be read.
+pub(super) fn unread(connection: &Connection) -> Asked {
+    match &connection.tls {
         None => Asked { protocol: "http", ..Asked::connect(connection.destination.0) },
         Some(tls) => Asked {
             protocol: "https",
             host: Some(tls.host.to_string()),
             ..Asked::connect(connection.destination.0)
         },
-    };
-    let reason = format!("the request is not well-formed HTTP: {error}");
-    connection.shared.gate.turn_away(&connection.caller, &asked, code, reason).await;
+    }
 }
 
 /// Runs HTTP/2 streams until their connection is gone.

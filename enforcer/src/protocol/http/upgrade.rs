@@ -120,6 +120,7 @@ pub fn accept(
         return Err((record, in_flight, error.to_string()));
     }
     wanted.write(&mut head.headers);
+    in_flight.opens();
     let upstream = hyper::upgrade::on(response);
     tokio::spawn(run(wanted.agent, upstream, open, record));
     Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))

@@ -3,14 +3,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::strict::Strict;
+use super::strict::head::Fault;
 use crate::proxy::Stream;
 use crate::proxy::idle::Idle;
 
@@ -21,19 +23,22 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// An agent that does not read for so long holds our buffers for nothing.
 const WRITE: Duration = Duration::from_secs(120);
 
-/// Requests on one connection: how many began, how many are in flight.
+/// What reader and requests of one connection tell each other: how many requests began and how many
+/// are in flight, whether the last one changed the protocol, and why no more are read.
 #[derive(Clone, Default)]
-pub struct Activity(Arc<Counts>);
+pub struct Activity(Arc<Shared>);
 
 #[derive(Default)]
-struct Counts {
+struct Shared {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    opened: AtomicBool,
+    fault: OnceLock<Fault>,
 }
 
 /// One request in flight.
 pub struct InFlight {
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
     /// Its place among the agent's, once it has one.
     pub place: Option<OwnedSemaphorePermit>,
 }
@@ -41,7 +46,7 @@ pub struct InFlight {
 impl Activity {
     pub fn begin(&self) -> InFlight {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
-        InFlight { counts: self.0.clone(), place: None }
+        InFlight { shared: self.0.clone(), place: None }
     }
 
     /// How many began, and whether one is in flight.
@@ -51,9 +56,21 @@ impl Activity {
     }
 }
 
+impl InFlight {
+    /// The connection speaks another protocol as soon as this request is answered.
+    pub fn opens(&self) {
+        self.shared.opened.store(true, Ordering::Release);
+    }
+
+    /// Why the last request cannot be read.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.shared.fault.get().copied()
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.counts.ended.fetch_add(1, Ordering::Relaxed);
+        self.shared.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -62,7 +79,7 @@ pub struct Watched {
     io: Stream,
     activity: Activity,
     /// In HTTP/1 bytes outside of a request are a head that has begun; in HTTP/2 they may be pings.
-    heads: bool,
+    strict: Option<Strict>,
     waiting: Waiting,
     /// Requests that had begun when `waiting` was set.
     begun: usize,
@@ -76,8 +93,36 @@ enum Waiting {
 }
 
 impl Watched {
-    pub fn new(io: Stream, activity: Activity, heads: bool) -> Self {
-        Watched { io, activity, heads, waiting: Waiting::Busy, begun: 0, stalled: None }
+    pub fn http1(io: Stream, activity: Activity) -> Self {
+        Watched::new(io, activity, Some(Strict::new()))
+    }
+
+    pub fn http2(io: Stream, activity: Activity) -> Self {
+        Watched::new(io, activity, None)
+    }
+
+    fn new(io: Stream, activity: Activity, strict: Option<Strict>) -> Self {
+        Watched { io, activity, strict, waiting: Waiting::Busy, begun: 0, stalled: None }
+    }
+
+    /// Reads, and says whether bytes came in, whole requests or not.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> (Poll<io::Result<()>>, bool) {
+        let Some(strict) = &mut self.strict else {
+            let before = buf.filled().len();
+            let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+            return (poll, buf.filled().len() > before);
+        };
+        let told = &self.activity.0;
+        if told.opened.load(Ordering::Acquire) {
+            strict.open();
+        }
+        let mut arrived = false;
+        let refuse = |fault| {
+            // One connection has at most one: nothing is read after it.
+            told.fault.get_or_init(|| fault);
+        };
+        let poll = strict.poll_read(&mut self.io, cx, buf, &mut arrived, refuse);
+        (poll, arrived)
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -104,8 +149,7 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buf.filled().len();
-        let poll = Pin::new(&mut this.io).poll_read(cx, buf);
+        let (poll, arrived) = this.read(cx, buf);
         let (begun, in_flight) = this.activity.now();
         if in_flight || begun != this.begun {
             // Whatever was being waited for has come.
@@ -115,14 +159,11 @@ impl AsyncRead for Watched {
         if in_flight {
             return poll;
         }
+        if arrived && this.strict.is_some() && !matches!(this.waiting, Waiting::Head(_)) {
+            this.waiting = Waiting::Head(Idle::new(HEAD));
+        }
         match poll {
-            Poll::Ready(_) => {
-                let arrived = buf.filled().len() > before;
-                if arrived && this.heads && !matches!(this.waiting, Waiting::Head(_)) {
-                    this.waiting = Waiting::Head(Idle::new(HEAD));
-                }
-                poll
-            }
+            Poll::Ready(_) => poll,
             Poll::Pending => {
                 if matches!(this.waiting, Waiting::Busy) {
                     this.waiting = Waiting::Idle(Idle::new(KEEP_ALIVE));

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod cuts;
+mod hostile;
 mod limits;
 mod requests;
 mod streams;

@@ -173,12 +173,8 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Unclear> {
     if lengths.next().is_some() {
         return Err(bad("there is more than one Content-Length"));
     }
-    if let Some(length) = length {
-        let number = length.to_str().ok().and_then(canonical_number);
-        // Beyond any body; sums of it with other lengths must not overflow in the next reader.
-        if number.is_none_or(|number| number > i64::MAX as u64 / 2) {
-            return Err(bad("the Content-Length is not a plain number"));
-        }
+    if length.is_some_and(|length| content_length(length.as_bytes()).is_none()) {
+        return Err(bad("the Content-Length is not a plain number"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -188,6 +184,13 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Unclear> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), _) => Err(bad("the only Transfer-Encoding accepted is `chunked`, once")),
     }
+}
+
+/// A length in the one spelling that every reader reads alike.
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(value).ok().and_then(canonical_number)?;
+    // Beyond any body; sums of it with other lengths must not overflow in the next reader.
+    (number <= i64::MAX as u64 / 2).then_some(number)
 }
 
 /// Digits without sign, space or leading zero.
