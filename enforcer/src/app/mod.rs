@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use enforcer_capture::cgroup;
@@ -205,9 +205,9 @@ async fn run(
         running: HashMap::new(),
     };
     channel.send(&ToKeeper::Ready, &[]).context("cannot tell the keeper that the worker serves")?;
-    answer(&channel, &keeper, sessions).await;
+    let patience = answer(&channel, &keeper, sessions).await;
 
-    let cut = shutdown.drain(DRAIN).await;
+    let cut = shutdown.drain(patience).await;
     if cut > 0 {
         warn!(cut, "work under way was cut at the deadline");
     }
@@ -215,8 +215,8 @@ async fn run(
     Ok(())
 }
 
-/// Answers the keeper until it says `Drain` or is gone.
-async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions) {
+/// Answers the keeper until it says `Drain` or is gone; how long what runs may still take.
+async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions) -> Duration {
     let (sender, mut messages) = mpsc::channel(QUEUE);
     let reading = Arc::clone(channel);
     // A thread of its own: the channel blocks, and it ends with the process.
@@ -229,13 +229,13 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
     });
     while let Some(Received { message, descriptors }) = messages.recv().await {
         let reply = match message {
-            ToWorker::Drain => {
+            ToWorker::Drain { patience } => {
                 info!("draining");
-                return;
+                return patience;
             }
             ToWorker::Start { .. } => {
                 error!("the keeper said `Start` twice");
-                return;
+                return DRAIN;
             }
             ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
             ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
@@ -251,10 +251,11 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
         };
         if let Err(error) = channel.send(&reply, &[]) {
             error!(%error, "the keeper does not listen any more");
-            return;
+            return DRAIN;
         }
     }
     error!("the keeper is gone; the worker ends");
+    DRAIN
 }
 
 /// The host's resolver settings, read once: a resolver that an agent could steer is none.

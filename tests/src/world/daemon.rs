@@ -286,6 +286,24 @@ impl Daemon<'_> {
         self.start()
     }
 
+    /// Installs the program anew and has the daemon become it; waits until it is ready again.
+    pub fn upgrade(&self) -> Result<()> {
+        let (installed, fresh) = (self.world.bin("enforcer"), self.world.bin("enforcer.new"));
+        fs::copy(&installed, &fresh)?;
+        fs::rename(&fresh, &installed)?;
+        let before = self.notified().matches("READY=1").count();
+        let pid =
+            self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("no daemon is running")?;
+        kill_process(pid, Signal::USR2)?;
+        let deadline = Instant::now() + STARTING;
+        while self.notified().matches("READY=1").count() == before {
+            ensure!(Instant::now() < deadline, "no upgrade after {STARTING:?}\n{}", self.log_text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ensure!(!self.log_text().contains("the daemon stays what it is"), "{}", self.log_text());
+        Ok(())
+    }
+
     /// Processes that run our binary, in one of these parts; any part when none is named.
     pub fn ours(&self, parts: &[&str]) -> Vec<i32> {
         let exe = self.world.bin("enforcer");

@@ -2,6 +2,7 @@
 //! descriptors beside it ([`Channel`]).
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +24,8 @@ pub enum ToWorker {
     Ended { session: String },
     /// Read the policies again (SIGHUP). Answer: `Done` or `Refused`.
     Reload { seq: u64 },
-    /// Finish what is running, then exit.
-    Drain,
+    /// Finish what is running, cut it after this time, then exit.
+    Drain { patience: Duration },
 }
 
 /// The line that is held a second time in each session's namespace.

@@ -27,6 +27,25 @@ const DUMMY_ADDRESSES: [(IpAddr, u8); 2] = [
     (IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1)), 128),
 ];
 
+/// Kind of socket and address.
+pub(crate) type Listener = (SocketType, SocketAddr);
+
+/// What is opened in each namespace, in the order of `ToWorker::Govern`.
+pub(crate) const LISTENERS: [Listener; 6] = [
+    (SocketType::STREAM, local(V4, INJECTOR_PORT)),
+    (SocketType::STREAM, local(V6, INJECTOR_PORT)),
+    (SocketType::DGRAM, local(V4, RESOLVER_PORT)),
+    (SocketType::DGRAM, local(V6, RESOLVER_PORT)),
+    (SocketType::STREAM, local(V4, RESOLVER_PORT)),
+    (SocketType::STREAM, local(V6, RESOLVER_PORT)),
+];
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+const fn local(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip, port)
+}
+
 /// A network namespace kept alive by a bind mount of our own.
 #[derive(Debug)]
 pub(crate) struct Netns {
@@ -81,21 +100,10 @@ impl Netns {
         Ok(Netns { cookie, file })
     }
 
-    /// The six listeners in the order of `ToWorker::Govern`: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6.
+    /// The [`LISTENERS`].
     pub(crate) fn open_listeners(&self, prepare: PrepareListener<'_>) -> Result<Vec<OwnedFd>, Error> {
-        let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         inside(&self.file, || {
-            let mut sockets = Vec::with_capacity(6);
-            for (kind, port) in [
-                (SocketType::STREAM, INJECTOR_PORT),
-                (SocketType::DGRAM, RESOLVER_PORT),
-                (SocketType::STREAM, RESOLVER_PORT),
-            ] {
-                for ip in localhost {
-                    sockets.push(listener(kind, SocketAddr::new(ip, port), prepare)?);
-                }
-            }
-            Ok(sockets)
+            LISTENERS.iter().map(|(kind, address)| listener(*kind, *address, prepare)).collect()
         })
         .doing(|| "open the injector's and the resolver's listeners in the agent's network namespace".into())
     }

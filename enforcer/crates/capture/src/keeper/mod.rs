@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
@@ -29,11 +29,16 @@ use crate::records::Records;
 use crate::session::Paths;
 use crate::sys;
 
+mod admission;
+mod hand_over;
 mod launcher;
 mod places;
 mod sessions;
+mod upgrade;
 mod worker;
 
+use admission::Admission;
+use hand_over::Inherited;
 use sessions::Running;
 use worker::Worker;
 
@@ -116,8 +121,9 @@ pub fn run_with(
     settings: Settings,
     start: impl FnOnce(&Layout) -> Result<Box<dyn Programs>, KernelError>,
 ) -> Result<(), Error> {
+    let mut inherited = Inherited::receive().doing(|| "take over the sockets of the daemon before".into())?;
     // Before any thread: they all must leave the signals to us.
-    let signals = sys::Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+    let signals = sys::Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2])
         .doing(|| "take over signals".into())?;
     let _descriptor_3 = sys::reserve_descriptor_3().doing(|| "open /dev/null".into())?;
     if !rustix::process::geteuid().is_root() {
@@ -128,6 +134,8 @@ pub fn run_with(
         });
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+
+    launcher::await_inherited()?;
 
     let managed_root = cgroup::managed_root(&settings.managed_root)?;
     let paths = Paths { run_dir: settings.run_dir.clone() };
@@ -140,8 +148,8 @@ pub fn run_with(
         );
     }
     drop(places::open_vault_key(&settings)?);
-    let control = places::listen(&settings, "control.sock")?;
-    let launches = places::listen(&settings, "launch.sock")?;
+    let control = places::listen(&settings, "control.sock", &mut inherited)?;
+    let launches = places::listen(&settings, "launch.sock", &mut inherited)?;
 
     // One waiting word is enough: it is read with the number of that moment.
     let (status_changed, changes) = mpsc::sync_channel(1);
@@ -152,6 +160,8 @@ pub fn run_with(
         programs,
         backstop,
         control,
+        launches,
+        admission: Arc::default(),
         worker: Worker::default(),
         sessions: Mutex::default(),
         ids: Mutex::default(),
@@ -160,8 +170,8 @@ pub fn run_with(
         _lock: lock,
     });
     worker::start(&keeper)?;
-    sessions::adopt(&keeper)?;
-    launcher::serve(&keeper, launches)?;
+    sessions::adopt(&keeper, inherited)?;
+    launcher::serve(&keeper)?;
     info!(sessions = keeper.sessions().len(), "the daemon is ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&keeper.status())]);
     tell_changes(&keeper, changes)?;
@@ -189,6 +199,8 @@ struct Keeper {
     programs: Box<dyn Programs>,
     backstop: Backstop,
     control: UnixListener,
+    launches: UnixListener,
+    admission: Arc<Admission>,
     worker: Worker,
     sessions: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while `ids.json` is read and written.
@@ -225,17 +237,34 @@ impl Keeper {
 
     /// Waits for signals and does as they say.
     fn attend(self: &Arc<Self>, signals: &sys::Signals) -> Result<(), Error> {
+        // Twice in the time after which systemd takes us for hung.
+        let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+        let timeout = beat.and_then(|beat| Timespec::try_from(beat).ok());
         loop {
-            match rustix::event::poll(&mut [PollFd::new(signals, PollFlags::IN)], None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            match rustix::event::poll(&mut [PollFd::new(signals, PollFlags::IN)], timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {
+                    if beat.is_some() {
+                        notify(&[NotifyState::Watchdog]);
+                    }
+                }
                 Err(error) => return Err(error).doing(|| "wait for signals".into()),
             }
             while let Some(signal) = signals.next().doing(|| "read a signal".into())? {
-                if signal.number == libc::SIGHUP {
-                    self.reload();
-                } else {
-                    self.stop();
-                    return Ok(());
+                match signal.number {
+                    libc::SIGHUP => self.reload(),
+                    libc::SIGUSR2 => {
+                        let error = upgrade::upgrade(self);
+                        error!(
+                            hint = error.hint().unwrap_or_default(),
+                            "the daemon stays what it is: {}",
+                            error.chain()
+                        );
+                        notify(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
+                    }
+                    _ => {
+                        self.stop();
+                        return Ok(());
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use tracing::{info, warn};
 
+use super::hand_over::Inherited;
 use super::{Settings, VaultKeySource};
 use crate::Error;
 use crate::error::Doing;
@@ -87,16 +88,25 @@ fn lock(run_dir: &Path) -> Result<File, Error> {
     }
 }
 
-/// A socket for root and the group of the settings. One that an earlier daemon left is replaced.
-pub(super) fn listen(settings: &Settings, name: &str) -> Result<UnixListener, Error> {
+/// A socket for root and the group of the settings. One that an earlier daemon left is replaced, unless it was handed over.
+pub(super) fn listen(
+    settings: &Settings,
+    name: &str,
+    inherited: &mut Inherited,
+) -> Result<UnixListener, Error> {
     let path = settings.run_dir.join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).doing(|| format!("replace {}", path.display()));
+    let listener = match inherited.unix(&path).filter(|_| path.exists()) {
+        Some(listener) => listener,
+        None => {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).doing(|| format!("replace {}", path.display()));
+                }
+                _ => {}
+            }
+            UnixListener::bind(&path).doing(|| format!("listen on {}", path.display()))?
         }
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).doing(|| format!("listen on {}", path.display()))?;
+    };
     let group = sys::group_id(&settings.group).doing(|| format!("look up the group {}", settings.group))?;
     if group.is_none() {
         info!(group = settings.group, socket = name, "there is no such group: only root may use the socket");

@@ -2,12 +2,13 @@
 //! switched off, taken up again after a restart.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use tracing::{error, info, warn};
 
 use super::Keeper;
+use super::hand_over::{self, Inherited};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
@@ -44,6 +45,10 @@ impl Running {
     pub(super) fn new(record: Record, listeners: Vec<OwnedFd>) -> Arc<Self> {
         Arc::new(Running { record, listeners, governed: Mutex::default() })
     }
+
+    pub(super) fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().map(AsFd::as_fd)
+    }
 }
 
 /// Has the running worker serve the session, if it does not yet, and puts in force in the kernel what it says.
@@ -53,7 +58,7 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
     if governed.by == keeper.worker.generation() {
         return Ok(governed.standing.clone());
     }
-    let descriptors: Vec<_> = running.listeners.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = running.listeners().collect();
     let session = running.record.session.clone();
     let (generation, answer) = keeper.worker.call(|seq| ToWorker::Govern { seq, session }, &descriptors)?;
     let standing = match answer {
@@ -187,6 +192,7 @@ pub(super) fn end(keeper: &Keeper, record: &Record) {
         complain("release the cgroup in the kernel", &error);
     }
     keeper.worker.tell(&ToWorker::Ended { session: id.clone() });
+    hand_over::forget(id);
     if let Err(error) = Netns::unpin(&keeper.paths.pin(id)) {
         complain("let go of the network namespace", &error);
     }
@@ -208,10 +214,11 @@ fn remove_rest(keeper: &Keeper, id: &str) {
 }
 
 /// Takes up what an earlier keeper left running, and clears away what it left behind.
-pub(super) fn adopt(keeper: &Arc<Keeper>) -> Result<(), Error> {
+/// Listeners that are not handed over are opened again; those of sessions that are gone are closed.
+pub(super) fn adopt(keeper: &Arc<Keeper>, mut inherited: Inherited) -> Result<(), Error> {
     for loaded in session::load_all(&keeper.paths)? {
         match loaded {
-            Ok(record) => match take_up(keeper, &record) {
+            Ok(record) => match take_up(keeper, &record, &mut inherited) {
                 Ok(true) => info!(session = record.session.id, "session taken up again"),
                 Ok(false) => {
                     end(keeper, &record);
@@ -232,8 +239,15 @@ pub(super) fn adopt(keeper: &Arc<Keeper>) -> Result<(), Error> {
     sweep(keeper)
 }
 
+/// The session's listeners, which a restart finds again.
+pub(super) fn open_listeners(keeper: &Keeper, record: &Record, netns: &Netns) -> Result<Vec<OwnedFd>, Error> {
+    let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
+    hand_over::store(&record.session.id, &listeners);
+    Ok(listeners)
+}
+
 /// `false`: nothing of it runs any more.
-fn take_up(keeper: &Arc<Keeper>, record: &Record) -> Result<bool, Error> {
+fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> Result<bool, Error> {
     let cgroup = record.cgroup();
     if cgroup.path.parent() != Some(&keeper.managed_root) || !cgroup.exists() {
         return Ok(false);
@@ -247,7 +261,10 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record) -> Result<bool, Error> {
     }
     // Again: an earlier keeper may have been without it, and of two versions this one's counts.
     keeper.backstop.load(&netns)?;
-    let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
+    let listeners = match inherited.listeners(netns.cookie) {
+        Some(listeners) => listeners,
+        None => open_listeners(keeper, record, &netns)?,
+    };
     let running = Running::new(record.clone(), listeners);
     // Watched even when the worker refuses it: it must end some day.
     watch(keeper, Arc::clone(&running))?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Stdio};
 
 use rustix::process::{Pid, Signal};
@@ -176,11 +177,89 @@ fn a_killed_keeper_leaves_agents_shut_in_and_the_next_one_takes_them_up() {
     world.signal_keeper(Signal::KILL);
     world.keeper.take().unwrap().wait().unwrap();
     eventually("the worker dies with its keeper", || !fs::exists(format!("/proc/{worker}")).unwrap());
+    // Without a service manager that keeps them, the listeners are gone as well.
+    drop(world.stored());
     assert_eq!(talker.asks(), "refused");
 
     world.start();
     assert_eq!(talker.asks(), format!("worker {}", world.worker_pid()));
     // The stand-in still waits, and hears how the agent ended from the kernel.
+    talker.ends();
+    world.await_clean();
+}
+
+#[test]
+fn what_systemd_stored_serves_on_after_a_crash() {
+    let mut world = World::started();
+    let mut talker = Talker::start(&world);
+    let mut store = world.stored();
+    assert_eq!(store.keys().collect::<Vec<_>>(), [&world.sessions()[0].replace(".json", "")]);
+    let mut listeners = store.pop_first().unwrap().1;
+    assert_eq!(listeners.len(), 6);
+    world.signal_keeper(Signal::KILL);
+    world.keeper.take().unwrap().wait().unwrap();
+    // It waits, and is answered by whoever comes.
+    talker.tell("ask");
+    listeners.reverse();
+    // Of another session, which is no more.
+    listeners.push(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into());
+    world.spawn_keeper_with(listeners);
+    world.await_notice("READY=1");
+    assert_eq!(talker.line(), format!("worker {}", world.worker_pid()));
+    assert_eq!(talker.asks(), format!("worker {}", world.worker_pid()));
+    assert!(world.stored().is_empty(), "nothing was opened anew");
+    talker.ends();
+    world.await_clean();
+}
+
+#[test]
+fn a_daemon_that_replaces_itself_refuses_nobody() {
+    let mut world = World::started();
+    let mut talker = Talker::start(&world);
+    for round in 0..3 {
+        let worker = world.worker_pid();
+        world.put("log", "");
+        // As an installation does it; the file that runs is no more.
+        let (program, fresh) = (world.dir.path().join("program"), world.dir.path().join("fresh"));
+        fs::copy(&program, &fresh).unwrap();
+        fs::rename(&fresh, &program).unwrap();
+        drop(world.stored());
+        world.signal_keeper(Signal::USR2);
+        eventually("the worker finishes", || world.file("log").contains("worker: drains"));
+        let answer = talker.asks();
+        assert!(answer.starts_with("worker ") && answer != format!("worker {worker}"), "{round}: {answer}");
+        world.await_notice("READY=1");
+        assert_eq!(answer, format!("worker {}", world.worker_pid()), "{round}");
+        assert!(world.keeper.as_mut().unwrap().try_wait().unwrap().is_none(), "the same process");
+        assert_eq!(world.shell("echo works"), "works\n");
+    }
+    talker.ends();
+    world.await_clean();
+}
+
+#[test]
+fn what_others_may_write_is_not_become() {
+    let world = World::started();
+    let mut talker = Talker::start(&world);
+    let worker = world.worker_pid();
+    let program = world.dir.path().join("program");
+    let mode = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o775);
+    world.signal_keeper(Signal::USR2);
+    eventually("it is refused", || world.file("log").contains("the daemon stays what it is"));
+    assert_eq!(talker.asks(), format!("worker {worker}"));
+    mode(0o755);
+
+    // It may run, and does not: all goes on with a worker of the old one.
+    let broken = world.dir.path().join("broken");
+    fs::write(&broken, "this is no program").unwrap();
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&broken, &program).unwrap();
+    world.signal_keeper(Signal::USR2);
+    eventually("it does not start", || world.file("log").contains("cannot become"));
+    let answer = talker.asks();
+    assert!(answer.starts_with("worker ") && answer != format!("worker {worker}"), "{answer}");
+    assert_eq!(world.shell("echo works"), "works\n");
     talker.ends();
     world.await_clean();
 }

@@ -202,7 +202,7 @@ fn worker() -> ExitCode {
                 reloads += 1;
                 channel.send(&ToKeeper::Switch { seq: reloads, agent: "bot".into(), to }, &[]).unwrap();
             }
-            ToWorker::Drain => {
+            ToWorker::Drain { .. } => {
                 eprintln!("worker: drains");
                 return ExitCode::SUCCESS;
             }

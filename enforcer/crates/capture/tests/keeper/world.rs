@@ -1,12 +1,18 @@
 //! One keeper with everything of its own, taken apart at the end.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 pub(crate) const ROLES: &str = env!("CARGO_BIN_EXE_enforcer-capture-roles");
 
@@ -74,8 +80,29 @@ impl World {
     }
 
     pub(crate) fn spawn_keeper(&mut self) {
+        self.spawn_keeper_with(Vec::new());
+    }
+
+    /// With descriptors passed as systemd does.
+    pub(crate) fn spawn_keeper_with(&mut self, stored: Vec<OwnedFd>) {
         let log = fs::OpenOptions::new().append(true).create(true).open(self.dir.path().join("log")).unwrap();
-        let child = Command::new(ROLES)
+        // Of root's alone, wherever the tests were built: what a daemon becomes must be.
+        let program = self.dir.path().join("program");
+        if !program.exists() {
+            fs::copy(ROLES, &program).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = match stored.len() {
+            0 => Command::new(&program),
+            number => {
+                let mut shell = Command::new("/bin/sh");
+                let line = format!("LISTEN_FDS={number} LISTEN_PID=$$ exec \"$0\" \"$@\"");
+                shell.args(["-c", &line]).arg(&program);
+                pass(&mut shell, stored);
+                shell
+            }
+        };
+        let child = command
             .arg("keeper")
             .arg(self.dir.path())
             .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
@@ -90,6 +117,35 @@ impl World {
     pub(crate) fn start(&mut self) {
         self.spawn_keeper();
         self.await_notice("READY=1");
+    }
+
+    /// What the keeper has had stored so far, and not removed again: the descriptors of each name.
+    pub(crate) fn stored(&self) -> BTreeMap<String, Vec<OwnedFd>> {
+        let mut store = BTreeMap::<String, Vec<OwnedFd>>::new();
+        let mut buffer = [0u8; 4096];
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+            let mut beside = RecvAncillaryBuffer::new(&mut space);
+            let received = rustix::net::recvmsg(
+                &self.notices,
+                &mut [IoSliceMut::new(&mut buffer)],
+                &mut beside,
+                RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
+            );
+            let Ok(received) = received else { return store };
+            let words = String::from_utf8_lossy(&buffer[..received.bytes]).into_owned();
+            let name = words.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or_default();
+            if words.contains("FDSTORE=1") {
+                let fds = store.entry(name.to_owned()).or_default();
+                for message in beside.drain() {
+                    if let RecvAncillaryMessage::ScmRights(passed) = message {
+                        fds.extend(passed);
+                    }
+                }
+            } else if words.contains("FDSTOREREMOVE=1") {
+                store.remove(name);
+            }
+        }
     }
 
     pub(crate) fn await_notice(&self, wanted: &str) {
@@ -209,6 +265,25 @@ impl Drop for World {
                 eprintln!("{}", self.file("log"));
             }
         }
+    }
+}
+
+/// As descriptors from 3 on.
+fn pass(command: &mut Command, descriptors: Vec<OwnedFd>) {
+    use std::os::unix::process::CommandExt;
+    // Above all numbers that they get.
+    let high: Vec<_> =
+        descriptors.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 100).unwrap()).collect();
+    // SAFETY: system calls only, between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            for (number, fd) in (3..).zip(&high) {
+                if libc::dup2(fd.as_raw_fd(), number) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
     }
 }
 

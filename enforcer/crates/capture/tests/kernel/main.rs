@@ -13,3 +13,4 @@ mod contain;
 mod dns;
 mod redirect;
 mod stage;
+mod storm;

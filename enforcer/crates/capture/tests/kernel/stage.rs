@@ -15,8 +15,10 @@ use enforcer_capture::kernel::{Kernel, KernelError, Layout};
 use enforcer_capture::records::Records;
 use rustix::thread::LinkNameSpaceType;
 
-/// Longer than any agent here should take, shorter than a hanging connect.
-const AGENT_SECONDS: &str = "60";
+/// Longer than any agent here should take, shorter than a hanging connect; full storms take as long as they take.
+fn agent_seconds() -> &'static str {
+    if std::env::var_os("ENFORCER_STORM").is_some() { "1800" } else { "60" }
+}
 
 pub(crate) struct Stage {
     pub(crate) kernel: Option<Kernel>,
@@ -120,15 +122,17 @@ impl Agent {
     }
 
     fn command(&self, netns: &Netns, program: &str) -> Output {
-        netns.enter(|| {
-            // Into the cgroup first: a socket belongs to the cgroup that it was made in.
-            Command::new("timeout")
-                .args([AGENT_SECONDS, "sh", "-c", r#"echo $$ > "$0/cgroup.procs" && exec python3 -c "$1""#])
-                .arg(&self.cgroup)
-                .arg(format!("{PRELUDE}{program}"))
-                .output()
-                .unwrap()
-        })
+        let mut command = self.prepare("python3", &["-c", &format!("{PRELUDE}{program}")]);
+        netns.enter(|| command.output().unwrap())
+    }
+
+    /// A program of this agent's, to be started in a namespace.
+    pub(crate) fn prepare(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        // Into the cgroup first: a socket belongs to the cgroup that it was made in.
+        command.args([agent_seconds(), "sh", "-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]);
+        command.arg(&self.cgroup).arg(program).args(arguments);
+        command
     }
 }
 

@@ -3,17 +3,22 @@
 mod request;
 mod start;
 
+use std::fs;
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, WaitOptions};
 use tracing::{debug, error, info, warn};
 
 use self::request::receive;
 use self::start::{Started, launch};
 use super::Keeper;
+use super::admission::Admitted;
 use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
@@ -37,15 +42,24 @@ const SIGNALS: [i32; 10] = [
 ];
 
 /// Accepts callers in a thread of its own, from now on.
-pub(super) fn serve(keeper: &Arc<Keeper>, listener: UnixListener) -> Result<(), Error> {
+pub(super) fn serve(keeper: &Arc<Keeper>) -> Result<(), Error> {
+    // Whoever was here when it was last looked may be gone when it is accepted.
+    keeper.launches.set_nonblocking(true).doing(|| "set up the socket for launches".into())?;
     let keeper = Arc::clone(keeper);
     let callers = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new()
         .name("launches".into())
         .spawn(move || {
             loop {
-                match listener.accept() {
-                    Ok((stream, _)) => admit(&keeper, &callers, stream),
+                let accepted = rustix::event::poll(&mut [PollFd::new(&keeper.launches, PollFlags::IN)], None)
+                    .map_err(io::Error::from)
+                    // While the daemon replaces itself callers wait where they are.
+                    .and_then(|_| Ok((keeper.admission.enter(), keeper.launches.accept()?)));
+                match accepted {
+                    Ok((admitted, (stream, _))) => admit(&keeper, &callers, admitted, stream),
+                    Err(error)
+                        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    }
                     Err(error) => {
                         // Out of descriptors, most likely: they come back when sessions end.
                         error!("cannot accept a launch: {error}");
@@ -58,7 +72,7 @@ pub(super) fn serve(keeper: &Arc<Keeper>, listener: UnixListener) -> Result<(), 
         .doing(|| "start a thread".into())
 }
 
-fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, stream: UnixStream) {
+fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, admitted: Admitted, stream: UnixStream) {
     struct Counted(Arc<AtomicUsize>);
     impl Drop for Counted {
         fn drop(&mut self) {
@@ -74,7 +88,7 @@ fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, stream: UnixStream) {
     let keeper = Arc::clone(keeper);
     let started = std::thread::Builder::new().name("launch".into()).spawn(move || {
         let _counted = counted;
-        attend(&keeper, &Arc::new(Channel::new(stream)));
+        attend(&keeper, admitted, &Arc::new(Channel::new(stream)));
     });
     if let Err(error) = started {
         error!("cannot start a thread for a launch: {error}");
@@ -82,7 +96,7 @@ fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, stream: UnixStream) {
 }
 
 /// One caller from its request to its end.
-fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
+fn attend(keeper: &Arc<Keeper>, admitted: Admitted, channel: &Arc<Channel>) {
     let asked = receive(keeper, channel);
     let started = match asked.and_then(|asked| asked.map(|asked| launch(keeper, asked)).transpose()) {
         Ok(Some(started)) => started,
@@ -106,6 +120,8 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
     let Started { session, uid, mut child, pidfd } = started;
     let launched = FromKeeper::Launched { session: session.clone(), pid: child.id() };
     tell(channel, &launched, &[pidfd.as_fd()]);
+    // From here on the agent does without us.
+    drop(admitted);
     info!(session, uid, pid = child.id(), "agent started");
     // Its thread outlives a caller that goes away: somebody must wait for the child.
     let waiter = std::thread::Builder::new().name("wait".into()).spawn({
@@ -134,6 +150,26 @@ fn attend(keeper: &Arc<Keeper>, channel: &Arc<Channel>) {
             warn!(number, "cannot pass a signal on: {error}");
         }
     }
+}
+
+/// Waits for the agents that the program before this one started in this process, as their stand-ins learn how they ended only
+/// from then on. Before the process has children of its own.
+pub(super) fn await_inherited() -> Result<(), Error> {
+    let doing = || "see which agents are this process's".into();
+    for task in fs::read_dir("/proc/self/task").doing(doing)? {
+        let children = fs::read_to_string(task.doing(doing)?.path().join("children")).doing(doing)?;
+        for pid in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            std::thread::Builder::new()
+                .name("wait".into())
+                .spawn(move || {
+                    if let Err(error) = rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+                        warn!(?pid, "cannot wait for an agent of the daemon before: {error}");
+                    }
+                })
+                .doing(|| "start a thread".into())?;
+        }
+    }
+    Ok(())
 }
 
 /// A caller that is gone does not stop its agent.

@@ -21,7 +21,7 @@ use crate::error::Doing;
 use crate::etc;
 use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
-use crate::keeper::sessions::{self, Running, Standing, govern, unexpected, watch};
+use crate::keeper::sessions::{self, Running, Standing, govern, open_listeners, unexpected, watch};
 use crate::launch::{Stdio, Text};
 use crate::message::{Session, ToKeeper, ToWorker};
 use crate::netns::Netns;
@@ -148,7 +148,7 @@ fn start(
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
     keeper.backstop.load(&netns)?;
-    let listeners = netns.open_listeners(&|socket| keeper.programs.prepare_listener(socket))?;
+    let listeners = open_listeners(keeper, record, &netns)?;
     let running = Running::new(record.clone(), listeners);
     // Known before the worker is asked: one that starts in between serves it as well.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));

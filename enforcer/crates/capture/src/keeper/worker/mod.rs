@@ -20,6 +20,8 @@ pub(super) use supervise::start;
 
 /// A worker answers in milliseconds; compiling large policies takes the longest.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Beyond what it was given to drain: the receipts are closed and brought to the disk.
+const CLOSING: Duration = Duration::from_secs(4);
 /// How long a launch waits for a worker that is being started again.
 const RESTART: Duration = Duration::from_secs(10);
 /// The line to the worker; usable from any thread.
@@ -106,23 +108,35 @@ impl Worker {
         }
     }
 
-    /// Lets the worker finish, for so long, then ends it.
+    /// Lets the worker finish what runs, for so long, and waits for its end. One that hangs is ended.
     pub(super) fn stop(&self, patience: Duration) {
         self.state().stopping = true;
         self.changed.notify_all();
-        self.tell(&ToWorker::Drain);
-        let (state, waited) = self
-            .changed
-            .wait_timeout_while(self.state(), patience, |state| !state.over)
-            .unwrap_or_else(|e| e.into_inner());
-        if waited.timed_out()
-            && let Some(line) = &state.line
-        {
-            warn!("the worker has not finished in {} s: ending it", patience.as_secs());
+        self.tell(&ToWorker::Drain { patience });
+        if self.over_within(patience + CLOSING) {
+            return;
+        }
+        if let Some(line) = &self.state().line {
+            warn!("the worker has not finished in {} s: ending it", (patience + CLOSING).as_secs());
             if let Err(error) = sys::pidfd_signal(line.pidfd.as_fd(), libc::SIGKILL, false) {
                 warn!("cannot end the worker: {error}");
             }
         }
+        if !self.over_within(CLOSING) {
+            warn!("the worker was ended and is still there");
+        }
+    }
+
+    fn over_within(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.state(), time, |state| !state.over);
+        waited.unwrap_or_else(|e| e.into_inner()).0.over
+    }
+
+    /// After [`Worker::stop`]: another may be started.
+    pub(super) fn revive(&self) {
+        let mut state = self.state();
+        state.stopping = false;
+        state.over = false;
     }
 
     fn answer(&self, seq: u64, message: ToKeeper) {

@@ -1,0 +1,170 @@
+//! Listeners that outlive their keeper: connections made meanwhile wait in their queues instead of being refused.
+//!
+//! Two ways lead to the next keeper, and both end in [`Inherited`]. systemd keeps copies and passes them to what it starts next
+//! (`FileDescriptorStoreMax=`); a keeper that replaces itself ([`super::upgrade`]) leaves its own open. What a descriptor is for is
+//! asked of the kernel, never taken from a name.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::io::FdFlags;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
+};
+use tracing::warn;
+
+use crate::netns::{LISTENERS, Listener};
+use crate::sys;
+
+/// `PID:FD,FD,…`, for the program that replaces this one.
+const VARIABLE: &str = "ENFORCER_INHERITED";
+/// Descriptors below are left to the standard streams and to the channels of children.
+const LOWEST: RawFd = 16;
+
+/// Sockets that an earlier keeper left.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(Vec<OwnedFd>);
+
+impl Inherited {
+    /// What was passed to this process. Once, before anything else opens descriptors.
+    pub(super) fn receive() -> io::Result<Self> {
+        let numbers = match std::env::var(VARIABLE).ok().and_then(|value| numbers(&value)) {
+            Some(numbers) => numbers,
+            None => sd_notify::listen_fds()?.collect(),
+        };
+        let mut sockets = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            match sys::inherited(number).and_then(|fd| Ok(rustix::io::fcntl_dupfd_cloexec(&fd, LOWEST)?)) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => warn!(number, "a descriptor that was said to be passed was not: {error}"),
+            }
+        }
+        Ok(Inherited(sockets))
+    }
+
+    /// The listeners of a network namespace, in the order of [`LISTENERS`]; `None` unless all are there.
+    pub(super) fn listeners(&mut self, netns_cookie: u64) -> Option<Vec<OwnedFd>> {
+        let of_namespace =
+            |fd: &OwnedFd| sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie);
+        let (mut mine, others) = std::mem::take(&mut self.0).into_iter().partition::<Vec<_>, _>(of_namespace);
+        self.0 = others;
+        let mut take = |wanted: &Listener| Some(mine.swap_remove(mine.iter().position(|fd| is(fd, wanted))?));
+        LISTENERS.iter().map(&mut take).collect()
+    }
+
+    /// The socket at this path.
+    pub(super) fn unix(&mut self, path: &Path) -> Option<UnixListener> {
+        let at_path = |fd: &OwnedFd| {
+            let address =
+                rustix::net::getsockname(fd).ok().and_then(|any| SocketAddrUnix::try_from(any).ok());
+            address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_encoded_bytes()))
+        };
+        let found = self.0.iter().position(at_path)?;
+        Some(self.0.swap_remove(found).into())
+    }
+}
+
+/// Of another process's environment, which we may have by inheritance, it says nothing to us.
+fn numbers(value: &str) -> Option<Vec<RawFd>> {
+    let (pid, numbers) = value.split_once(':')?;
+    if pid.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    numbers.split(',').map(|number| number.parse().ok()).collect()
+}
+
+fn is(socket: &OwnedFd, (kind, address): &Listener) -> bool {
+    let bound = rustix::net::getsockname(socket).ok().and_then(|any| SocketAddr::try_from(any).ok());
+    // A connection that was accepted has the address of its listener.
+    let serves = *kind != SocketType::STREAM || sockopt::socket_acceptconn(socket).unwrap_or(false);
+    bound == Some(*address) && sockopt::socket_type(socket) == Ok(*kind) && serves
+}
+
+/// Leaves the sockets open for the program that replaces this one, which finds them by what is returned; or not, after all.
+pub(super) fn leave_open(sockets: &[BorrowedFd<'_>], open: bool) -> io::Result<(&'static str, String)> {
+    let flags = if open { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    let mut numbers = Vec::with_capacity(sockets.len());
+    for socket in sockets {
+        rustix::io::fcntl_setfd(socket, flags)?;
+        numbers.push(socket.as_raw_fd().to_string());
+    }
+    Ok((VARIABLE, format!("{}:{}", std::process::id(), numbers.join(","))))
+}
+
+/// Has systemd keep copies of a session's listeners, for the start after a restart or a crash.
+pub(super) fn store(session: &str, listeners: &[OwnedFd]) {
+    let sockets: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+    // Sockets report errors to a poll although nothing is wrong with them: systemd would drop them then.
+    tell(&format!("FDSTORE=1\nFDNAME={session}\nFDPOLL=0"), &sockets);
+}
+
+/// The session has ended.
+pub(super) fn forget(session: &str) {
+    tell(&format!("FDSTOREREMOVE=1\nFDNAME={session}"), &[]);
+}
+
+/// Without waiting: launches must not hang on who reads this. What is lost costs a moment of refusals at a restart, no more.
+fn tell(words: &str, sockets: &[BorrowedFd<'_>]) {
+    let Some(manager) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let told = (|| {
+        let address = match manager.as_encoded_bytes() {
+            [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+            path => SocketAddrUnix::new(path)?,
+        };
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS.len()))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !sockets.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(sockets)) {
+            return Err(rustix::io::Errno::TOOBIG);
+        }
+        let words = [IoSlice::new(words.as_bytes())];
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        rustix::net::sendmsg_addr(&socket, &address, &words, &mut beside, flags).map(drop)
+    })();
+    if let Err(error) = told {
+        warn!("systemd keeps no copies of a session's listeners: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn only_this_process_is_meant() {
+        assert_eq!(numbers(&format!("{}:5,7", std::process::id())), Some(vec![5, 7]));
+        for value in ["", "1:5", "5", &format!("{}:x", std::process::id())] {
+            assert_eq!(numbers(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_known_by_what_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let wanted = (SocketType::STREAM, address);
+        assert!(is(&listener.try_clone().unwrap().into(), &wanted));
+        assert!(!is(&accepted.into(), &wanted), "a connection is no listener");
+        assert!(!is(&listener.try_clone().unwrap().into(), &(SocketType::DGRAM, address)));
+        let elsewhere = (SocketType::STREAM, "127.0.0.1:1".parse().unwrap());
+        assert!(!is(&listener.try_clone().unwrap().into(), &elsewhere));
+
+        // Without the other five it is not a session's set, and is closed rather than mixed with new ones.
+        let cookie = sys::netns_cookie(listener.as_fd()).unwrap();
+        let mut inherited = Inherited(vec![listener.into()]);
+        assert!(inherited.listeners(cookie + 1).is_none());
+        assert_eq!(inherited.0.len(), 1, "another namespace's is left alone");
+        assert!(inherited.listeners(cookie).is_none());
+        assert!(inherited.0.is_empty());
+    }
+}
