@@ -3,7 +3,7 @@
 //! All errors of all files are reported together, and with one error nothing loads: half a set
 //! could be wider than the whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnostics::{File, Finding, Report, nearest};
@@ -53,7 +53,7 @@ pub(crate) fn compile(sources: &[Source]) -> Result<Compiled, Report> {
     }
 }
 
-fn read(file: &File, report: &mut Report) -> Option<Document> {
+pub(crate) fn read(file: &File, report: &mut Report) -> Option<Document> {
     if file.text.len() > MAX_FILE {
         report.push(Finding::about("E001", file, "the file is larger than 1 MiB"));
         return None;
@@ -84,7 +84,7 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         let index = if number < denies { &mut deny } else { &mut allow };
         index.insert(number, condition);
     }
-    let policy = AgentPolicy {
+    let mut policy = AgentPolicy {
         name: agent,
         description: document.description,
         owner: document.owner,
@@ -99,8 +99,9 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         private_addresses: document.private_addresses,
         also_resolved: document.also_resolved,
         limits: document.limits,
+        tested: BTreeSet::new(),
     };
-    selftest::run(file, &policy, &document.tests, report);
+    policy.tested = selftest::run(file, &policy, &document.tests, report);
     Some(policy)
 }
 

@@ -78,7 +78,7 @@ impl AgentPolicy {
         steps
     }
 
-    fn obligations(&self, rule: &Rule) -> Vec<String> {
+    pub(crate) fn obligations(&self, rule: &Rule) -> Vec<String> {
         let mut obligations = Vec::new();
         if let Some(credential) = rule.credential.as_ref().and_then(|name| self.credential(name.as_str())) {
             obligations

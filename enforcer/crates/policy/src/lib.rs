@@ -11,13 +11,17 @@
 //! keeps them), and addresses are not judged here (the connector does, on the address it dials).
 #![forbid(unsafe_code)]
 
+mod audit;
 mod canon;
+mod cases;
+mod compare;
 mod compile;
 mod decide;
 mod diagnostics;
 mod document;
 mod explain;
 mod layout;
+mod learn;
 mod lint;
 mod matcher;
 mod name;
@@ -27,10 +31,14 @@ mod selftest;
 mod window;
 mod yaml;
 
+pub use audit::{Danger, Surroundings, audit};
 pub use canon::{Host, Method, Request, RequestError, Scheme, Target, authority};
+pub use cases::{Case, Cases};
+pub use compare::{Change, Class, Comparison, compare};
 pub use diagnostics::{Finding, Report};
 pub use explain::Explanation;
 pub use layout::format;
+pub use learn::{Seen, Suggestion, Unused, recorded, suggest, unused};
 pub use matcher::Template;
 pub use name::{AgentName, CredentialName, Name, NameError, RuleName, SecretName};
 pub use policy::{

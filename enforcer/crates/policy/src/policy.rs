@@ -2,7 +2,7 @@
 //!
 //! Left out: how it is made (`compile`) and how it answers (`decide`, `explain`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub struct AgentPolicy {
     pub(crate) private_addresses: Vec<ipnet::IpNet>,
     pub(crate) also_resolved: Vec<Host>,
     pub(crate) limits: Limits,
+    /// rules that a test of the file comes to
+    pub(crate) tested: BTreeSet<RuleName>,
 }
 
 impl AgentPolicy {

@@ -1,10 +1,20 @@
 //! The `tests:` of a file, run whenever it loads. A file whose tests fail is not loaded.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostics::{File, Finding, Report, nearest};
 use crate::document::Case;
+use crate::name::RuleName;
 use crate::policy::{AgentPolicy, Decision};
 
-pub(crate) fn run(file: &File, policy: &AgentPolicy, cases: &[Case], report: &mut Report) {
+/// The rules that decided a test.
+pub(crate) fn run(
+    file: &File,
+    policy: &AgentPolicy,
+    cases: &[Case],
+    report: &mut Report,
+) -> BTreeSet<RuleName> {
+    let mut tested = BTreeSet::new();
     for case in cases {
         if let Some(by) = &case.by
             && !policy.rules().iter().any(|rule| rule.name.as_str() == by.value)
@@ -20,6 +30,7 @@ pub(crate) fn run(file: &File, policy: &AgentPolicy, cases: &[Case], report: &mu
             Decision::Allow { rule, .. } => (true, Some(rule)),
             Decision::Deny { rule } => (false, rule),
         };
+        tested.extend(rule.as_ref().map(|rule| rule.name.clone()));
         let by_another = case
             .by
             .as_ref()
@@ -43,4 +54,5 @@ pub(crate) fn run(file: &File, policy: &AgentPolicy, cases: &[Case], report: &mu
             None => finding,
         });
     }
+    tested
 }

@@ -6,10 +6,13 @@
 //!
 //! Left out: whether the file is a correct policy. Any YAML of the language can be laid out.
 
+mod edit;
 mod print;
 #[cfg(test)]
 mod tests;
 mod tree;
+
+pub(crate) use edit::{Edit, edited};
 
 use crate::diagnostics::{File, Finding, Report};
 use crate::document::{Form, POLICY};

@@ -228,6 +228,16 @@ impl Slot {
     fn new(key: String, name: String, line: usize, column: usize, value: Piece, blank: bool) -> Self {
         Slot { key, name, line, column, value, above: Vec::new(), blank, beside: None }
     }
+
+    /// The key as it is read; empty in a list.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it begins, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.line
+    }
 }
 
 /// Hands each comment to the slot it belongs to: above it, beside it, or at the end of its collection.

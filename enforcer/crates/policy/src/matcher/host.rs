@@ -44,6 +44,11 @@ impl HostPattern {
             | (HostPattern::Exact(_), HostPattern::Below(_)) => false,
         }
     }
+
+    /// Is there a host that matches both? Patterns are nested or apart.
+    pub(crate) fn overlaps(&self, other: &HostPattern) -> bool {
+        self.covers(other) || other.covers(self)
+    }
 }
 
 impl fmt::Display for HostPattern {

@@ -18,7 +18,7 @@ pub use template::Template;
 use crate::canon::{Host, Method, Request, Scheme};
 use crate::window::{Moment, Window};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Conditions {
     /// never empty
     pub(crate) hosts: Vec<HostPattern>,
@@ -102,6 +102,48 @@ impl Conditions {
             }
             && other.hosts.iter().all(|host| self.hosts.iter().any(|own| own.covers(host)))
             && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
+    }
+
+    /// The same with one host, one method and one template each; together they match what this matches.
+    pub(crate) fn atoms(&self) -> Vec<Conditions> {
+        let methods: Vec<Option<Vec<Method>>> = match &self.methods {
+            None => vec![None],
+            Some(methods) => methods.iter().map(|method| Some(vec![method.clone()])).collect(),
+        };
+        let mut atoms = Vec::new();
+        for host in &self.hosts {
+            for methods in &methods {
+                for template in &self.templates {
+                    atoms.push(Conditions {
+                        hosts: vec![host.clone()],
+                        methods: methods.clone(),
+                        templates: vec![template.clone()],
+                        ..self.clone()
+                    });
+                }
+            }
+        }
+        atoms
+    }
+
+    /// Is there nothing in it that a method and a URL do not tell?
+    pub(crate) fn judged_by_head(&self) -> bool {
+        true
+    }
+
+    /// Could a request match both? A `true` may be wrong, a `false` never is.
+    pub(crate) fn overlaps(&self, other: &Conditions) -> bool {
+        fn meet<T: PartialEq>(own: Option<T>, other: Option<T>) -> bool {
+            own.is_none() || other.is_none() || own == other
+        }
+        meet(self.scheme, other.scheme)
+            && meet(self.port, other.port)
+            && match (&self.methods, &other.methods) {
+                (Some(own), Some(others)) => others.iter().any(|method| own.contains(method)),
+                (None, _) | (_, None) => true,
+            }
+            && other.hosts.iter().any(|host| self.hosts.iter().any(|own| own.overlaps(host)))
+            && other.templates.iter().any(|t| self.templates.iter().any(|own| own.overlaps(t)))
     }
 
     fn takes_method(&self, method: &Method) -> bool {

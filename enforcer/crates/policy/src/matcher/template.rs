@@ -117,6 +117,27 @@ impl Template {
             }
         })
     }
+
+    /// Paths it matches: with nothing, something and more in the place of `**`.
+    pub(crate) fn samples(&self) -> Vec<String> {
+        [0, 1, 2].into_iter().map(|many| sample(&self.segments, many)).collect()
+    }
+
+    /// Paths that match both, where there are any.
+    pub(crate) fn common(&self, other: &Template) -> Vec<String> {
+        let mut way = Vec::new();
+        if self.overlaps(other) && meet(&self.segments, &other.segments, &mut way) {
+            let literal = sample(&way, 1);
+            // With something in the place of `**` where both have one, and with nothing.
+            return vec![literal, sample(&way, 0)];
+        }
+        Vec::new()
+    }
+
+    /// Is there a path that matches both?
+    pub(crate) fn overlaps(&self, other: &Template) -> bool {
+        overlap(&self.segments, &other.segments)
+    }
 }
 
 impl fmt::Display for Template {
@@ -208,5 +229,91 @@ fn glob<T>(
                 retry = Some((after, from));
             }
         }
+    }
+}
+
+/// `reach[j]` says whether what was taken of `own` so far can end where `j` segments of `other` were taken.
+fn overlap(own: &[Segment], other: &[Segment]) -> bool {
+    let meet = |a: &Segment, b: &Segment| match (a, b) {
+        (Segment::Literal(a), Segment::Literal(b)) => a == b,
+        (Segment::One, Segment::Literal(text)) | (Segment::Literal(text), Segment::One) => !text.is_empty(),
+        (Segment::One | Segment::Many, _) | (_, Segment::Many) => true,
+    };
+    // Taking nothing of `own`, as much of `other` as may be empty.
+    let mut reach = vec![true];
+    reach.extend(other.iter().scan(true, |all, segment| {
+        *all &= *segment == Segment::Many;
+        Some(*all)
+    }));
+    for segment in own {
+        let mut next = vec![*segment == Segment::Many && reach.first() == Some(&true)];
+        for (j, given) in other.iter().enumerate() {
+            let (before, above, left) = (reach[j], reach[j + 1], next[j]);
+            next.push(
+                before && meet(segment, given)
+                    // One of them takes the other's segment and stays, or takes none.
+                    || *segment == Segment::Many && (left || above)
+                    || *given == Segment::Many && (above || left),
+            );
+        }
+        reach = next;
+    }
+    reach.last() == Some(&true)
+}
+
+/// A path that the segments match, with `many` segments for each `**`.
+fn sample(segments: &[Segment], many: usize) -> String {
+    let mut text = String::new();
+    for segment in segments {
+        match segment {
+            Segment::Literal(literal) => text.push_str(&format!("/{}", encoded(literal))),
+            Segment::One => text.push_str("/any"),
+            Segment::Many => text.push_str(&"/any".repeat(many)),
+        }
+    }
+    if text.is_empty() { "/".to_owned() } else { text }
+}
+
+/// A decoded segment as it stands in a canonical path.
+fn encoded(literal: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&b);
+    literal.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Segments that both match, for templates that overlap: a literal where one of them has one.
+fn meet(own: &[Segment], other: &[Segment], way: &mut Vec<Segment>) -> bool {
+    if !overlap(own, other) {
+        return false;
+    }
+    match (own.split_first(), other.split_first()) {
+        (None, None) => true,
+        (Some((Segment::Many, rest)), None) | (None, Some((Segment::Many, rest))) => {
+            way.push(Segment::Many);
+            meet(rest, &[], way)
+        }
+        (Some((a, own_rest)), Some((b, other_rest))) => {
+            let length = way.len();
+            let both = match (a, b) {
+                (Segment::Many, given) => Some((given, [(own_rest, other), (own, other_rest)])),
+                (given, Segment::Many) => Some((given, [(own, other_rest), (own_rest, other)])),
+                (Segment::Literal(_) | Segment::One, Segment::Literal(_) | Segment::One) => None,
+            };
+            match both {
+                // `**` takes nothing, or takes the other's segment and stays.
+                Some((given, [without, with])) => {
+                    if meet(without.0, without.1, way) {
+                        return true;
+                    }
+                    way.truncate(length);
+                    way.push(given.clone());
+                    meet(with.0, with.1, way)
+                }
+                None => {
+                    way.push(if matches!(a, Segment::Literal(_)) { a.clone() } else { b.clone() });
+                    meet(own_rest, other_rest, way)
+                }
+            }
+        }
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }

@@ -120,6 +120,32 @@ fn a_template_covers_another_only_when_it_takes_all_its_paths() {
 }
 
 #[test]
+fn templates_overlap_where_one_path_matches_both() {
+    for (one, other, expected) in [
+        ("/a", "/a", true),
+        ("/a", "/b", false),
+        ("/a/*", "/*/b", true),
+        ("/a/*", "/a", false),
+        ("/a/**", "/a", true),
+        ("/a/**", "/**/z", true),
+        ("/a/**", "/b/**", false),
+        ("/**/b", "/**/c", false),
+        ("/**/b/**", "/**/c/**", true),
+        ("/a/{x}/c", "/a/**/d", false),
+        ("/a/*", "/a/", false),
+        ("/a/**", "/a/", true),
+        ("/**", "/", true),
+        ("/a/**/b", "/a/b", true),
+        ("/a/**/b/*", "/*/*/*", true),
+        ("/a/**/b/*", "/*/*", false),
+    ] {
+        let (a, b) = (Template::parse(one).unwrap(), Template::parse(other).unwrap());
+        assert_eq!(a.overlaps(&b), expected, "{one} and {other}");
+        assert_eq!(b.overlaps(&a), expected, "{other} and {one}");
+    }
+}
+
+#[test]
 fn wildcards_compare_labels() {
     let pattern = HostPattern::parse("*.github.com").unwrap();
     for (host, expected) in [

@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+
+use super::{Danger, Surroundings, audit};
+use crate::policy::Source;
+
+fn codes(policy: &str, around: &Surroundings) -> Vec<&'static str> {
+    let text = format!("version: 1\nagent: bot\n{policy}");
+    let report = audit(&[Source { name: "p.yaml".into(), text }], around).unwrap_or_else(|e| panic!("{e}"));
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
+const CREDENTIAL: &str = "credentials: { c: { bearer: { secret: s } } }\n";
+
+fn alone(rule: &str) -> Vec<&'static str> {
+    codes(&format!("{CREDENTIAL}allow: [{{ name: r, {rule} }}]\n"), &Surroundings::default())
+        .into_iter()
+        .filter(|code| *code != "W032")
+        .collect()
+}
+
+#[test]
+fn rules_without_a_bound_are_named() {
+    assert_eq!(alone("host: a.example, methods: GET"), ["W051"]);
+    assert_eq!(alone("host: a.example, methods: GET, rate: 5/min"), [""; 0]);
+    assert_eq!(alone("host: a.example, methods: GET, credential: c"), ["W050"]);
+    let limited = "allow: [{ name: r, host: a.example }]\nlimits: { rate: 5/min }\n";
+    assert_eq!(codes(limited, &Surroundings::default()), [""; 0]);
+    let key = format!(
+        "{CREDENTIAL}allow: [{{ name: r, host: a.example, methods: GET, credential: c }}]\nlimits: {{ rate: 5/min }}\n"
+    );
+    assert_eq!(codes(&key, &Surroundings::default()), ["W050"]);
+}
+
+#[test]
+fn keys_that_reach_too_far_are_named() {
+    assert_eq!(alone("host: a.example, credential: c, rate: 5/min"), ["W052"]);
+    assert_eq!(alone("host: \"*.a.example\", methods: GET, credential: c, rate: 5/min"), ["W030"]);
+    assert_eq!(alone("host: a.example, paths: /x, credential: c, rate: 5/min"), [""; 0]);
+}
+
+fn bound_to(hosts: &[&str], rule: &str) -> Vec<&'static str> {
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let around =
+        Surroundings { bindings: Some(BTreeMap::from([("s".to_owned(), hosts)])), ..Surroundings::default() };
+    let policy = format!(
+        "{CREDENTIAL}allow: [{{ name: r, methods: GET, paths: /x, credential: c, rate: 5/min, {rule} }}]\n"
+    );
+    codes(&policy, &around).into_iter().filter(|code| code.starts_with("W05")).collect()
+}
+
+#[test]
+fn the_vault_has_its_own_list_of_hosts() {
+    assert_eq!(bound_to(&["a.example"], "host: a.example"), [""; 0]);
+    assert_eq!(bound_to(&["a.example"], "host: b.example"), ["W053"]);
+    assert_eq!(bound_to(&["a.example"], "host: [a.example, b.example]"), ["W053"]);
+    assert_eq!(bound_to(&["a.example"], "host: a.example, port: 8443"), ["W053"]);
+    assert_eq!(bound_to(&["https://a.example:8443"], "host: a.example, port: 8443"), [""; 0]);
+    assert_eq!(bound_to(&["*.a.example"], "host: x.a.example"), [""; 0]);
+    assert_eq!(bound_to(&["*.a.example"], "host: \"*.a.example\""), [""; 0]);
+    assert_eq!(bound_to(&["x.a.example"], "host: \"*.a.example\""), ["W053"]);
+    assert_eq!(bound_to(&["http://a.example"], "host: a.example, protocol: http"), [""; 0]);
+    assert_eq!(bound_to(&["a.example"], "host: a.example, protocol: http"), ["W053"]);
+    assert_eq!(bound_to(&["2001:db8::1"], "host: \"2001:db8::1\""), [""; 0]);
+    assert_eq!(bound_to(&["[2001:db8::1]:8443"], "host: \"2001:db8::1\", port: 8443"), [""; 0]);
+    assert_eq!(bound_to(&["what is this"], "host: a.example"), ["W053"]);
+    let empty = Surroundings { bindings: Some(BTreeMap::new()), ..Surroundings::default() };
+    let policy = format!(
+        "{CREDENTIAL}allow: [{{ name: r, host: a.example, methods: GET, credential: c, rate: 1/s }}]\n"
+    );
+    assert_eq!(codes(&policy, &empty), ["W054"]);
+}
+
+#[test]
+fn dangerous_endpoints_are_found_by_overlap() {
+    let around = Surroundings {
+        dangers: vec![Danger {
+            host: "api.example.com".into(),
+            method: "POST".into(),
+            path: "/keys/{id}/tokens".into(),
+            what: "makes new credentials".into(),
+        }],
+        ..Surroundings::default()
+    };
+    let found = |rules: &str| {
+        let codes = codes(&format!("{rules}\nlimits: {{ rate: 5/min }}\n"), &around);
+        codes.into_iter().filter(|code| *code == "W055").count()
+    };
+    for (rule, expected) in [
+        ("host: api.example.com", 1),
+        ("host: \"*.example.com\"", 1),
+        ("host: other.example.com", 0),
+        ("host: api.example.com, methods: GET", 0),
+        ("host: api.example.com, methods: [GET, POST]", 1),
+        ("host: api.example.com, paths: \"/keys/**\"", 1),
+        ("host: api.example.com, paths: \"/**/tokens\"", 1),
+        ("host: api.example.com, paths: \"/keys/7/tokens\"", 1),
+        ("host: api.example.com, paths: \"/keys/*\"", 0),
+        ("host: api.example.com, port: 8443", 0),
+    ] {
+        assert_eq!(found(&format!("allow: [{{ name: r, {rule} }}]")), expected, "{rule}");
+    }
+    assert_eq!(
+        found("deny: [{ name: d, paths: \"/keys/**\" }]\nallow: [{ name: r, host: api.example.com }]"),
+        0
+    );
+}
+
+#[test]
+fn what_does_not_load_is_not_audited() {
+    let text = "version: 1\nagent: bot\nalow: []\n";
+    assert!(audit(&[Source { name: "p.yaml".into(), text: text.into() }], &Surroundings::default()).is_err());
+}

@@ -1,0 +1,126 @@
+//! `policy unused`: what a policy grants and nobody used, and the file without it.
+//!
+//! A rule is used when today's policy gives it a request that was seen. Parts of a rule are used one by
+//! one: a method, a host. Paths are not: a template stands for many, and seeing one says nothing of the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Seen;
+use crate::canon::Method;
+use crate::diagnostics::{File, Report};
+use crate::layout::Edit;
+use crate::matcher::HostPattern;
+use crate::policy::{AgentPolicy, Compiled, Decision, PolicySet, Source};
+
+#[derive(Debug, serde::Serialize)]
+pub struct Unused {
+    pub agent: String,
+    /// receipts that were looked at, folded ones counted
+    pub requests: u64,
+    /// allow rules that no request came to
+    pub rules: Vec<String>,
+    /// of rules that were used: rule and method
+    pub methods: Vec<(String, String)>,
+    /// of rules that were used: rule and host
+    pub hosts: Vec<(String, String)>,
+    pub credentials: Vec<String>,
+    /// the file without all that. `None`: there is nothing to take away
+    #[serde(skip)]
+    pub tightened: Option<String>,
+}
+
+#[derive(Default)]
+struct Use {
+    methods: BTreeSet<Method>,
+    hosts: BTreeSet<usize>,
+}
+
+/// `Err`: the policy does not load, or would not without what is unused.
+pub fn unused(source: &Source, seen: &[Seen]) -> Result<Unused, Report> {
+    let Compiled { set, .. } = PolicySet::compile(std::slice::from_ref(source))?;
+    let Some(policy) = set.agents().next() else { return Err(Report::default()) };
+    let used = uses(policy, seen);
+    let mut found = Unused {
+        agent: policy.name.to_string(),
+        requests: seen.iter().map(|one| one.count).sum(),
+        rules: Vec::new(),
+        methods: Vec::new(),
+        hosts: Vec::new(),
+        credentials: Vec::new(),
+        tightened: None,
+    };
+    let mut brought: BTreeSet<&str> = BTreeSet::new();
+    for (rule, conditions) in policy.rules.iter().zip(&policy.conditions).skip(policy.denies) {
+        let name = rule.name.to_string();
+        let Some(own) = used.get(rule.name.as_str()) else {
+            found.rules.push(name);
+            continue;
+        };
+        brought.extend(rule.credential.as_ref().map(|credential| credential.as_str()));
+        let methods = conditions.methods.iter().flatten().filter(|method| !own.methods.contains(method));
+        found.methods.extend(methods.map(|method| (name.clone(), method.to_string())));
+        let hosts = conditions.hosts.iter().enumerate().filter(|(number, _)| !own.hosts.contains(number));
+        found.hosts.extend(hosts.map(|(_, host)| (name.clone(), host.to_string())));
+    }
+    let declared = policy.credentials().iter().map(|credential| credential.name.as_str());
+    found.credentials = declared.filter(|name| !brought.contains(name)).map(str::to_owned).collect();
+    found.tightened = tightened(source, &found)?;
+    Ok(found)
+}
+
+fn uses<'p>(policy: &'p AgentPolicy, seen: &[Seen]) -> BTreeMap<&'p str, Use> {
+    let mut used: BTreeMap<&str, Use> = BTreeMap::new();
+    for one in seen {
+        let decided = match policy.decide(&one.request) {
+            Decision::Allow { rule, .. } => Some(rule),
+            Decision::Deny { .. } => None,
+        };
+        let Some(rule) = decided else { continue };
+        let number = policy.rules.iter().position(|own| own.name == rule.name);
+        let Some((rule, conditions)) =
+            number.and_then(|number| Some((policy.rules.get(number)?, policy.conditions.get(number)?)))
+        else {
+            continue;
+        };
+        let own = used.entry(rule.name.as_str()).or_default();
+        own.methods.insert(one.request.method.clone());
+        // Of several patterns for a host, the first is the one it takes.
+        let host = &one.request.host;
+        own.hosts.extend(conditions.hosts.iter().position(|pattern: &HostPattern| pattern.matches(host)));
+    }
+    used
+}
+
+/// The file without what is unused, laid out. A test that needs an unused rule goes with it.
+fn tightened(source: &Source, found: &Unused) -> Result<Option<String>, Report> {
+    let mut edits: Vec<Edit> = Vec::new();
+    edits.extend(found.rules.iter().map(|rule| Edit::Rule(rule.clone())));
+    edits.extend(
+        found.methods.iter().map(|(rule, method)| Edit::Item(rule.clone(), "methods", method.clone())),
+    );
+    edits.extend(found.hosts.iter().map(|(rule, host)| Edit::Item(rule.clone(), "host", host.clone())));
+    edits.extend(found.credentials.iter().map(|name| Edit::Credential(name.clone())));
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let text = crate::layout::edited(source, &edits)?;
+    // Tests that no longer hold were about what is gone.
+    let tightened = Source { name: source.name.clone(), text: text.clone() };
+    let failing = match PolicySet::compile(std::slice::from_ref(&tightened)) {
+        Ok(_) => return Ok(Some(text)),
+        Err(report) => report,
+    };
+    let file = File::new(&tightened.name, &tightened.text);
+    let lines: BTreeSet<usize> = failing
+        .findings
+        .iter()
+        .filter(|finding| matches!(finding.code, "E040" | "E041") && finding.file == *file.name)
+        .map(|finding| finding.line)
+        .collect();
+    if lines.is_empty() {
+        return Err(failing);
+    }
+    let text = crate::layout::edited(&tightened, &[Edit::TestsAt(lines)])?;
+    PolicySet::compile(&[Source { name: source.name.clone(), text: text.clone() }])?;
+    Ok(Some(text))
+}
