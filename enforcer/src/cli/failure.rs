@@ -16,6 +16,7 @@ use crate::text::shown;
 pub(super) const FAILED: u8 = 1;
 pub(super) const INVALID: u8 = 3;
 pub(super) const NOT_PERMITTED: u8 = 4;
+pub(super) const NO_DAEMON: u8 = 5;
 pub(super) const DENIED: u8 = 6;
 pub(super) const BROKEN: u8 = 8;
 

@@ -43,7 +43,7 @@ impl Filter {
 }
 
 /// `15m` ago, or a point in time.
-fn moment(text: &str) -> Result<Time, String> {
+pub(in crate::cli) fn moment(text: &str) -> Result<Time, String> {
     let ago = || {
         let unit = text.chars().last()?;
         let seconds = match unit {

@@ -20,7 +20,7 @@ use super::zone::Zone;
 use crate::audit::clock::Time;
 use crate::audit::{Event, Query, Receipt, export};
 
-pub(super) use filter::Filter;
+pub(super) use filter::{Filter, moment};
 pub(super) use line::duration;
 use line::line;
 

@@ -7,19 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use enforcer_policy::Source;
 
-use crate::cli::Failure;
 use crate::cli::failure::FAILED;
+use crate::cli::{Context, Failure};
 
 /// The files, and of folders their `*.yaml`, in order of name.
 pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     let mut sources = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let mut files: Vec<PathBuf> = std::fs::read_dir(path)
-                .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
-                .map_err(|error| unreadable(path, error))?;
-            files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
-            files.sort();
+            let files = yaml_files(path)?;
             if files.is_empty() {
                 return Err(Failure::text(FAILED, format!("there is no *.yaml file in {}", path.display())));
             }
@@ -44,15 +40,58 @@ fn unreadable(path: &Path, error: std::io::Error) -> Failure {
 
 /// All of the new text or all of the old one, with the mode of the old.
 pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
     // A symbolic link stays one: what it points to is replaced.
-    let target = path.canonicalize().with_context(cannot)?;
-    let mode = target.metadata().with_context(cannot)?.permissions().mode();
-    let folder = target.parent().unwrap_or(Path::new("/"));
+    let target = path.canonicalize().with_context(|| cannot_write(path))?;
+    let mode = target.metadata().with_context(|| cannot_write(path))?.permissions().mode();
+    put(&target, text, mode)
+}
+
+/// A policy that the daemon reads: everybody may look, only its owner may change it.
+pub(super) fn install(path: &Path, text: &str) -> anyhow::Result<()> {
+    put(path, text, 0o644)
+}
+
+fn put(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let cannot = || cannot_write(path);
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    // Hidden until it is whole, so nobody takes it for a policy.
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
     file.write_all(text.as_bytes()).with_context(cannot)?;
     file.as_file().set_permissions(PermissionsExt::from_mode(mode)).with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
-    file.persist(&target).map_err(|error| error.error).with_context(cannot)?;
-    Ok(())
+    file.persist(path).map_err(|error| error.error).with_context(cannot)?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)
+}
+
+/// A file that is not there yet.
+pub(super) fn create(path: &Path, text: &str) -> anyhow::Result<()> {
+    let cannot = || format!("{}; name a file that does not exist yet", cannot_write(path));
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(cannot)?;
+    file.write_all(text.as_bytes()).with_context(cannot)
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+/// The folder the daemon reads.
+pub(super) fn folder(context: &Context) -> Result<PathBuf, Failure> {
+    Ok(context.settings()?.policy_dir)
+}
+
+/// What is in that folder, which may be nothing.
+pub(super) fn in_force(context: &Context) -> Result<Vec<Source>, Failure> {
+    yaml_files(&folder(context)?)?.iter().map(|path| read(path)).collect()
+}
+
+/// As the daemon lists them: hidden files are none.
+fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
+        .map_err(|error| unreadable(folder, error))?;
+    let hidden = |file: &Path| file.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+    files.retain(|file| file.extension().is_some_and(|e| e == "yaml") && !hidden(file));
+    files.sort();
+    Ok(files)
 }

@@ -2,10 +2,16 @@
 //!
 //! What works on files needs neither daemon nor root, so it runs in CI and in editors.
 
+mod apply;
+mod audit;
 mod check;
+mod diff;
 mod explain;
 mod files;
 mod layout;
+mod learn;
+mod recorded;
+mod test;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +32,18 @@ pub(super) enum PolicyCommand {
     Check(check::CheckArgs),
     /// Say what would happen to a request, and by which rule
     Explain(explain::ExplainArgs),
+    /// Ask the cases beside policies, and compare with what is expected
+    Test(test::TestArgs),
+    /// Say what a careful reader would ask: reach of keys, rules without a rate
+    Audit(audit::AuditArgs),
+    /// Say which recorded requests change, and which classes widen, from one policy to another
+    Diff(diff::DiffArgs),
+    /// Put files into the policy folder, unless recorded requests would change
+    Apply(apply::ApplyArgs),
+    /// Write the tightest policy that allows what an agent was seen to do
+    Suggest(learn::LearnArgs),
+    /// Say what a policy grants and nobody used
+    Unused(learn::LearnArgs),
     /// Bring policy files into the one layout; comments stay, meaning too
     Fmt(layout::FmtArgs),
     /// Print the JSON Schema of policy files, for editors and CI
@@ -36,6 +54,12 @@ pub(super) fn policy(command: PolicyCommand, context: &Context, out: &mut Output
     match command {
         PolicyCommand::Check(args) => check::check(&args, context, out),
         PolicyCommand::Explain(args) => explain::explain(&args, context, out),
+        PolicyCommand::Test(args) => test::test(&args, context, out),
+        PolicyCommand::Audit(args) => audit::audit(&args, context, out),
+        PolicyCommand::Diff(args) => diff::diff(&args, context, out),
+        PolicyCommand::Apply(args) => apply::apply(&args, context, out),
+        PolicyCommand::Suggest(args) => learn::suggest(&args, context, out),
+        PolicyCommand::Unused(args) => learn::unused(&args, context, out),
         PolicyCommand::Fmt(args) => layout::fmt(&args, context, out),
         PolicyCommand::Schema => {
             out.json(&enforcer_policy::schema(), true)?;

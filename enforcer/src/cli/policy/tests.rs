@@ -33,3 +33,189 @@ fn the_schema_is_one_json_document() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema["properties"]["allow"]["items"]["properties"]["rate"].is_object());
 }
+
+const POLICY: &str = "version: 1\nagent: bot\nallow:\n  - name: read\n    host: api.example.com\n    methods: GET\n    paths: \"/items/**\"\n    rate: 5/min\n  - { name: spare, host: spare.example.com, rate: 5/min }\n";
+
+fn text_of(path: &std::path::Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn test_compares_updates_and_tells_in_four_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = file(folder.path(), "bot.yaml", POLICY);
+    let ask = |more: &[&str]| enforcer(&[&["policy", "test", policy.as_str()][..], more].concat());
+    assert_eq!(ask(&[]), (0, format!("ok      {policy}: no cases, 0 of 2 rules reached\n"), String::new()));
+    file(
+        folder.path(),
+        "bot.cases",
+        "# good\nGET https://api.example.com/items/1\nPUT https://api.example.com/items/<1>\n",
+    );
+    let (code, text, _) = ask(&[]);
+    assert_eq!(code, 3);
+    assert!(text.contains("nothing was expected") && text.contains("+ allow  read /items/**"), "{text}");
+    let (code, text, _) = ask(&["--update"]);
+    assert_eq!(code, 0);
+    assert!(text.starts_with("updated"), "{text}");
+    let (code, text, _) = ask(&["--coverage"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("2 cases, 1 of 2 rules reached\n  no case reaches spare"), "{text}");
+    file(folder.path(), "bot.yaml", &POLICY.replace("/items/**", "/things/**"));
+    let (code, text, _) = ask(&[]);
+    assert_eq!(code, 3);
+    assert!(
+        text.contains(
+            "bot.cases:2  GET https://api.example.com/items/1\n    - allow  read /items/**\n    + deny   -"
+        ),
+        "{text}"
+    );
+    let (code, text, _) = ask(&["--format", "tap"]);
+    assert_eq!(code, 3);
+    assert!(text.starts_with("TAP version 14\n1..3\nok 1 - ") && text.contains("\nnot ok 2 - "), "{text}");
+    let (_, text, _) = ask(&["--format", "junit"]);
+    assert!(text.contains("tests=\"3\" failures=\"1\"") && text.contains("&lt;1&gt;"), "{text}");
+    let (_, text, _) = enforcer(&["--json", "policy", "test", &policy]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json[0]["cases"][0]["verdict"], "deny   -");
+    file(folder.path(), "bot.yaml", "version: 1\n");
+    let (code, text, _) = ask(&[]);
+    assert!(code == 3 && text.contains("does not load") && text.contains("agent"), "{text}");
+}
+
+#[test]
+fn audit_ends_with_3_where_something_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide =
+        file(folder.path(), "bot.yaml", "version: 1\nagent: bot\nallow:\n  - { name: r, host: a.example }\n");
+    let ask = |more: &[&str]| {
+        enforcer(&[&["policy", "audit", "--socket", "/nonexistent/socket", wide.as_str()][..], more].concat())
+    };
+    let (code, text, _) = ask(&[]);
+    assert_eq!(code, 3);
+    assert!(text.contains("W051") && text.contains("not checked: where secrets may go"), "{text}");
+    assert_eq!(ask(&["--allow", "W051"]).0, 0);
+}
+
+/// As `receipts export --format jsonl` writes them.
+fn receipts(folder: &std::path::Path, requests: &[(&str, &str, &str)]) -> String {
+    let lines: Vec<String> = requests
+        .iter()
+        .enumerate()
+        .map(|(number, (method, host, path))| {
+            serde_json::json!({
+                "seq": number, "time": "2026-01-31T14:00:00.000000Z", "id": format!("r_{number:010}"), "agent": "bot",
+                "session": "s", "cgroup": 1, "pid": 1, "uid": 1, "comm": "curl", "protocol": "https", "method": method,
+                "host": host, "port": 443, "path": path, "template": null, "query_keys": [], "verdict": "allow",
+                "rule": "read", "reason": "allowed", "policy": null, "credential": null, "outcome": null, "count": 1,
+                "until": null, "hash": "",
+            })
+            .to_string()
+        })
+        .collect();
+    file(folder, "receipts.jsonl", &lines.join("\n"))
+}
+
+const SINCE: &str = "2026-01-01T00:00:00Z";
+
+#[test]
+fn receipts_become_a_policy_and_show_what_is_unused() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = file(folder.path(), "bot.yaml", POLICY);
+    let receipts = receipts(
+        folder.path(),
+        &[("GET", "api.example.com", "/items/1"), ("GET", "api.example.com", "/items/2")],
+    );
+    let with = |verb: &str, more: &[&str]| {
+        let base = ["policy", verb, "bot", "--policy", &policy, "--receipts", &receipts, "--since", SINCE];
+        enforcer(&[&base[..], more].concat())
+    };
+    let (code, text, error) = with("suggest", &[]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(text.contains("paths: [\"/items/{item}\"]") && !text.contains("spare"), "{text}");
+    let path = folder.path().join("suggested.yaml");
+    let (code, text, _) = with("suggest", &["-o", path.to_str().unwrap()]);
+    assert!(code == 0 && text.starts_with("wrote "), "{text}");
+    assert_eq!(enforcer(&["policy", "check", path.to_str().unwrap()]).0, 0);
+    assert_eq!(with("suggest", &["-o", path.to_str().unwrap()]).0, 1, "a file is never written over");
+    let (code, text, _) = with("unused", &[]);
+    assert!(code == 0 && text.contains("  rule        spare\n"), "{text}");
+    let tight = folder.path().join("tight.yaml");
+    assert_eq!(with("unused", &["-o", tight.to_str().unwrap()]).0, 0);
+    assert!(!text_of(&tight).contains("spare"));
+    let (code, text, _) = enforcer(&[
+        "policy",
+        "diff",
+        &policy,
+        tight.to_str().unwrap(),
+        "--receipts",
+        &receipts,
+        "--since",
+        SINCE,
+    ]);
+    assert!(
+        code == 0
+            && text.contains("narrower * https://spare.example.com/** by `spare`")
+            && !text.contains("wider"),
+        "{text}"
+    );
+    let (_, text, _) = enforcer(&["policy", "diff", &policy, &policy, "--no-receipts"]);
+    assert_eq!(text, "nothing changes\n");
+}
+
+#[test]
+fn apply_refuses_surprises_writes_whole_files_and_keeps_what_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let config = file(folder.path(), "enforcer.yaml", &format!("policy_dir: {}\n", policies.display()));
+    let receipts = receipts(folder.path(), &[("GET", "api.example.com", "/items/1")]);
+    let new = file(folder.path(), "new.yaml", POLICY);
+    let apply = |more: &[&str]| {
+        let base = [
+            "policy",
+            "apply",
+            "--config",
+            &config,
+            "--socket",
+            "/nonexistent/socket",
+            &new,
+            "--receipts",
+            &receipts,
+            "--since",
+            SINCE,
+        ];
+        enforcer(&[&base[..], more].concat())
+    };
+    let installed = policies.join("bot.yaml");
+    // A new agent: what was recorded of it would be allowed from now on, which is a change.
+    let (code, text, _) = apply(&[]);
+    assert!(
+        code == 3 && text.contains("was denied, will be allowed") && text.contains("not applied"),
+        "{text}"
+    );
+    assert!(!installed.exists());
+    let (code, text, _) = apply(&["--force"]);
+    assert!(code == 0 && text.contains("applied\nthe daemon is not running"), "{text}");
+    assert_eq!(text_of(&installed), POLICY);
+    assert_eq!(std::fs::metadata(&installed).unwrap().permissions().mode() & 0o777, 0o644);
+    // The same again changes nothing.
+    let (code, text, _) = apply(&[]);
+    assert!(code == 0 && text.starts_with("nothing changes\napplied"), "{text}");
+    // A policy that would refuse what was done.
+    file(folder.path(), "new.yaml", &POLICY.replace("/items/**", "/things/**"));
+    let (code, text, _) = apply(&["--dry-run"]);
+    assert!(code == 0 && text.contains("was allowed, will be denied") && text.contains("wider"), "{text}");
+    let (code, text, _) = apply(&[]);
+    assert!(code == 3 && text.contains("1 recorded request would change"), "{text}");
+    assert_eq!(text_of(&installed), POLICY);
+    assert_eq!(apply(&["--force"]).0, 0);
+    assert!(text_of(&installed).contains("/things/**"));
+    let history: Vec<_> =
+        std::fs::read_dir(policies.join(".history/bot")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(history.len(), 2, "{history:?}");
+    assert!(history.iter().all(|path| text_of(path) == POLICY));
+    // What does not load goes nowhere.
+    file(folder.path(), "new.yaml", "version: 1\nagent: bot\nalow: []\n");
+    assert_eq!(apply(&["--force"]).0, 3);
+    assert!(text_of(&installed).contains("/things/**"));
+}

@@ -75,7 +75,8 @@ pub(super) fn test(args: &TestArgs, context: &Context, out: &mut Output) -> Ende
         let cases = path.with_extension("cases");
         let expected = path.with_extension("expected");
         let asked = read_if_there(&cases)?;
-        let result = policy.cases(asked.as_deref().unwrap_or_default(), &read_if_there(&expected)?.unwrap_or_default());
+        let result = policy
+            .cases(asked.as_deref().unwrap_or_default(), &read_if_there(&expected)?.unwrap_or_default());
         let updated = args.update && asked.is_some() && !result.passes();
         if updated {
             write(&expected, &result.expected)?;

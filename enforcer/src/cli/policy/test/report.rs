@@ -37,14 +37,18 @@ pub(super) fn text(tested: &[Tested], coverage: bool, out: &mut Output) -> Resul
             out.line(format!("    {DIM}  expected, but no longer among the cases{DIM:#}"))?;
         }
         if result.stale {
-            out.line("  all verdicts are as expected; comments, order or spacing of the expectation are not")?;
+            out.line(
+                "  all verdicts are as expected; comments, order or spacing of the expectation are not",
+            )?;
         }
         if coverage && !result.uncovered.is_empty() {
             out.line(format!("  {YELLOW}no case reaches{YELLOW:#} {}", result.uncovered.join(", ")))?;
         }
     }
     if tested.iter().any(|one| !one.passes() && one.broken.is_none()) {
-        out.line("\nWhere the new verdicts are meant: `enforcer policy test --update`, then review the diff.")?;
+        out.line(
+            "\nWhere the new verdicts are meant: `enforcer policy test --update`, then review the diff.",
+        )?;
     }
     Ok(())
 }
@@ -119,7 +123,9 @@ fn results(one: &Tested) -> Vec<(String, Option<String>)> {
     };
     results.extend(result.cases.iter().map(|case| (case.case.clone(), why(case))));
     if !one.updated {
-        results.extend(result.gone.iter().map(|line| (line.clone(), Some("no longer among the cases".to_owned()))));
+        results.extend(
+            result.gone.iter().map(|line| (line.clone(), Some("no longer among the cases".to_owned()))),
+        );
         if result.stale {
             results.push(("expectation".to_owned(), Some("comments, order or spacing differ".to_owned())));
         }
