@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::canon::Request;
 use crate::policy::{AgentPolicy, Decision};
+use crate::window::Moment;
 
 /// Verdicts up to this length line up.
 const COLUMN: usize = 60;
@@ -94,7 +95,7 @@ impl AgentPolicy {
             return ("refuse not_a_request".to_owned(), None);
         };
         let decision = match Request::parse(method, url) {
-            Ok(request) => self.decide(&request),
+            Ok(request) => self.decide(&request, Moment::ANY),
             Err(error) => return (format!("refuse {}", error.code), None),
         };
         match decision {

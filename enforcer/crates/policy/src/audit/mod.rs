@@ -70,7 +70,7 @@ fn bound(file: &File, document: &Document, rule: &RuleText, report: &mut Report)
             format!("rule `{name}` brings a credential and has no rate"),
         )
         .also(file, &credential.span, "credential"),
-        None if document.rates.is_empty() => Finding::warning(
+        None if document.limits.rates.is_empty() => Finding::warning(
             "W051",
             file,
             &rule.name.span,
@@ -200,6 +200,7 @@ impl Danger {
             port: Some(Scheme::Https.default_port()),
             methods: Some(vec![Method::parse(&self.method).ok()?]),
             templates: vec![Template::parse(&self.path).ok()?],
+            when: None,
             slash_blind: false,
         })
     }

@@ -8,6 +8,7 @@ use crate::canon::{Method, Request, Scheme};
 use crate::learn::shown;
 use crate::matcher::{Conditions, HostPattern, Template};
 use crate::policy::{AgentPolicy, Decision, Rule};
+use crate::window::Moment;
 
 /// Methods to try where a rule says nothing of them. The last is one that no list has.
 const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "X-OTHER"];
@@ -98,8 +99,9 @@ fn example(
                 let authority = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 let url = format!("{}://{authority}:{port}{path}", scheme.as_str());
                 let Ok(request) = Request::parse(method.as_str(), &url) else { continue };
-                let by_rule = matches!(new.decide(&request), Decision::Allow { rule: own, .. } if own.name == rule.name);
-                let before = old.is_some_and(|old| matches!(old.decide(&request), Decision::Allow { .. }));
+                let by_rule = matches!(new.decide(&request, Moment::ANY), Decision::Allow { rule: own, .. } if own.name == rule.name);
+                let before = old
+                    .is_some_and(|old| matches!(old.decide(&request, Moment::ANY), Decision::Allow { .. }));
                 if by_rule && !before {
                     return Some(request);
                 }
@@ -135,6 +137,6 @@ fn told(atom: &Conditions) -> String {
         Some(_) | None => String::new(),
     };
     let path =
-        atom.templates.first().map(|template: &Template| template.text().to_string()).unwrap_or_default();
+        atom.templates.first().map(|template: &Template| template.as_str().to_owned()).unwrap_or_default();
     format!("{method} {scheme}://{host}{port}{path}")
 }

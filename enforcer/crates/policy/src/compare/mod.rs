@@ -120,7 +120,7 @@ impl std::fmt::Display for Verdict {
 }
 
 fn verdict(policy: Option<&AgentPolicy>, one: &Seen) -> Verdict {
-    match policy.map(|policy| policy.decide(&one.request)) {
+    match policy.map(|policy| policy.decide(&one.request, one.moment())) {
         Some(Decision::Allow { rule, .. }) => {
             Verdict { allowed: true, credential: rule.credential.as_ref().map(ToString::to_string) }
         }

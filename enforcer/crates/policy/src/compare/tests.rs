@@ -6,6 +6,7 @@ use super::{Comparison, compare};
 use crate::canon::Request;
 use crate::learn::Seen;
 use crate::policy::{Decision, PolicySet, Source};
+use crate::window::Moment;
 
 fn load(rules: &str) -> PolicySet {
     let text = format!(
@@ -214,7 +215,7 @@ proptest! {
         let found = compared(&old, &new, &[]);
         let (old_set, new_set) = (load(&old), load(&new));
         let allowed = |set: &PolicySet, request: &Request| {
-            set.agent("bot").is_some_and(|policy| matches!(policy.decide(request), Decision::Allow { .. }))
+            set.agent("bot").is_some_and(|policy| matches!(policy.decide(request, Moment::ANY), Decision::Allow { .. }))
         };
         for class in &found.widened {
             if let Some(example) = &class.example {

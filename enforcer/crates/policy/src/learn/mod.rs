@@ -17,7 +17,10 @@ pub(crate) use suggest::shown;
 pub use suggest::{Suggestion, suggest};
 pub use unused::{Unused, unused};
 
+use std::time::{Duration, SystemTime};
+
 use crate::canon::{Host, Method, Request, RequestError, Scheme, Target};
+use crate::window::Moment;
 
 /// A request as its receipt tells it. Query values, headers and bodies are not in receipts.
 #[derive(Clone, Debug)]
@@ -37,6 +40,13 @@ pub struct Seen {
     pub sent: u64,
     /// how many equal requests the receipt stands for
     pub count: u64,
+}
+
+impl Seen {
+    /// When it was asked, for rules with a window.
+    pub(crate) fn moment(&self) -> Moment {
+        (SystemTime::UNIX_EPOCH + Duration::from_micros(self.at)).into()
+    }
 }
 
 /// The request of a receipt. `Err`: it was refused before it was one, or is of another protocol.

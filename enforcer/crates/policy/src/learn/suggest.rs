@@ -50,7 +50,8 @@ pub fn suggest(agent: &str, current: Option<&Source>, seen: &[Seen]) -> Result<S
     let text = format(&Source { name: name.clone(), text })?;
     let Compiled { set, .. } = PolicySet::compile(&[Source { name, text: text.clone() }])?;
     let covered = |one: &&&Seen| {
-        set.agent(agent).is_some_and(|policy| matches!(policy.decide(&one.request), Decision::Allow { .. }))
+        set.agent(agent)
+            .is_some_and(|policy| matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. }))
     };
     let (good, bad): (Vec<&Seen>, Vec<&Seen>) = taken.iter().copied().partition(|one| covered(&one));
     for one in bad {
@@ -65,7 +66,9 @@ pub fn suggest(agent: &str, current: Option<&Source>, seen: &[Seen]) -> Result<S
 
 /// Why a request is not one the agent shall keep.
 fn why_not(policy: Option<&AgentPolicy>, one: &Seen) -> Option<String> {
-    if let Some(Decision::Deny { rule: Some(rule) }) = policy.map(|policy| policy.decide(&one.request)) {
+    if let Some(Decision::Deny { rule: Some(rule) }) =
+        policy.map(|policy| policy.decide(&one.request, one.moment()))
+    {
         return Some(format!("your deny rule `{}` refuses it", rule.name));
     }
     (!one.passed).then(|| "it was refused".to_owned())

@@ -30,7 +30,10 @@ fn load(text: &str) -> std::sync::Arc<AgentPolicy> {
 }
 
 fn allows(policy: &AgentPolicy, method: &str, url: &str) -> bool {
-    matches!(policy.decide(&Request::parse(method, url).unwrap()), Decision::Allow { .. })
+    matches!(
+        policy.decide(&Request::parse(method, url).unwrap(), crate::window::Moment::ANY),
+        Decision::Allow { .. }
+    )
 }
 
 const CURRENT: &str = "\
@@ -129,7 +132,11 @@ fn a_suggestion_allows_what_was_seen_and_not_what_is_near() {
     let suggestion = suggest("bot", Some(&source(CURRENT)), &day()).unwrap_or_else(|e| panic!("{e}"));
     let policy = load(&suggestion.text);
     for one in day().iter().filter(|one| one.passed && one.request.method.as_str() != "DELETE") {
-        assert!(matches!(policy.decide(&one.request), Decision::Allow { .. }), "{:?}", one.request);
+        assert!(
+            matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. }),
+            "{:?}",
+            one.request
+        );
     }
     for (method, url) in [
         ("GET", "https://api.github.com/"),
@@ -233,7 +240,9 @@ tests:
     // Nothing that was used is gone.
     let (before, after) = (load(WIDE), load(expected));
     for one in &receipts {
-        let allowed = |policy: &AgentPolicy| matches!(policy.decide(&one.request), Decision::Allow { .. });
+        let allowed = |policy: &AgentPolicy| {
+            matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. })
+        };
         assert_eq!(allowed(&before), allowed(&after));
     }
     let again = unused(&source(expected), &receipts).unwrap();
@@ -277,7 +286,7 @@ proptest! {
         let policy = load(&suggestion.text);
         let mut known = BTreeSet::new();
         for one in &receipts {
-            prop_assert!(matches!(policy.decide(&one.request), Decision::Allow { .. }), "{:?}\n{}", one.request, suggestion.text);
+            prop_assert!(matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. }), "{:?}\n{}", one.request, suggestion.text);
             let family = |method: &str| if method == "HEAD" { "GET".to_owned() } else { method.to_owned() };
             known.insert((one.request.scheme.as_str(), one.request.host.to_string(), family(one.request.method.as_str()), one.request.target.path().split('/').count()));
         }
@@ -301,7 +310,7 @@ proptest! {
         if let Some(tight) = &found.tightened {
             let (before, after) = (load(text), load(tight));
             for one in &receipts {
-                let allowed = |policy: &AgentPolicy| matches!(policy.decide(&one.request), Decision::Allow { .. });
+                let allowed = |policy: &AgentPolicy| matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. });
                 prop_assert_eq!(allowed(&before), allowed(&after));
             }
             prop_assert_eq!(&unused(&source(tight), &receipts).unwrap().tightened, &None);

@@ -71,7 +71,7 @@ pub fn unused(source: &Source, seen: &[Seen]) -> Result<Unused, Report> {
 fn uses<'p>(policy: &'p AgentPolicy, seen: &[Seen]) -> BTreeMap<&'p str, Use> {
     let mut used: BTreeMap<&str, Use> = BTreeMap::new();
     for one in seen {
-        let decided = match policy.decide(&one.request) {
+        let decided = match policy.decide(&one.request, one.moment()) {
             Decision::Allow { rule, .. } => Some(rule),
             Decision::Deny { .. } => None,
         };

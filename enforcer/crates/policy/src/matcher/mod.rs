@@ -128,7 +128,7 @@ impl Conditions {
 
     /// Is there nothing in it that a method and a URL do not tell?
     pub(crate) fn judged_by_head(&self) -> bool {
-        true
+        self.when.is_none()
     }
 
     /// Could a request match both? A `true` may be wrong, a `false` never is.

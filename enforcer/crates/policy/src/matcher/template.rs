@@ -236,8 +236,10 @@ fn glob<T>(
 fn overlap(own: &[Segment], other: &[Segment]) -> bool {
     let meet = |a: &Segment, b: &Segment| match (a, b) {
         (Segment::Literal(a), Segment::Literal(b)) => a == b,
-        (Segment::One, Segment::Literal(text)) | (Segment::Literal(text), Segment::One) => !text.is_empty(),
-        (Segment::One | Segment::Many, _) | (_, Segment::Many) => true,
+        (Segment::One(_), Segment::Literal(text)) | (Segment::Literal(text), Segment::One(_)) => {
+            !text.is_empty()
+        }
+        (Segment::One(_) | Segment::Many, _) | (_, Segment::Many) => true,
     };
     // Taking nothing of `own`, as much of `other` as may be empty.
     let mut reach = vec![true];
@@ -267,7 +269,7 @@ fn sample(segments: &[Segment], many: usize) -> String {
     for segment in segments {
         match segment {
             Segment::Literal(literal) => text.push_str(&format!("/{}", encoded(literal))),
-            Segment::One => text.push_str("/any"),
+            Segment::One(_) => text.push_str("/any"),
             Segment::Many => text.push_str(&"/any".repeat(many)),
         }
     }
@@ -296,7 +298,7 @@ fn meet(own: &[Segment], other: &[Segment], way: &mut Vec<Segment>) -> bool {
             let both = match (a, b) {
                 (Segment::Many, given) => Some((given, [(own_rest, other), (own, other_rest)])),
                 (given, Segment::Many) => Some((given, [(own, other_rest), (own_rest, other)])),
-                (Segment::Literal(_) | Segment::One, Segment::Literal(_) | Segment::One) => None,
+                (Segment::Literal(_) | Segment::One(_), Segment::Literal(_) | Segment::One(_)) => None,
             };
             match both {
                 // `**` takes nothing, or takes the other's segment and stays.
