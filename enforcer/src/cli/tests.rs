@@ -217,7 +217,7 @@ fn findings_are_drawn_with_their_place() {
     let (code, text, _) = enforcer(&["policy", "check", &bad]);
     assert_eq!(code, 3);
     insta::assert_snapshot!(text.replace(folder.path().to_str().unwrap(), "."), @"
-    error[E001]: unknown field `metods` in a rule, expected one of name, host, port, protocol, methods, paths, credential, rate, max_body, websocket, message
+    error[E001]: unknown field `metods` in a rule
      --> ./bot.yaml:6:5
       |
     6 |     metods: GET

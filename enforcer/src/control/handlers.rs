@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Failure;
-use super::explain::{ExplainError, Explained, explain as explain_request};
+use super::explain::{ExplainError, Explained, Question, explain as explain_request};
 use super::{ControlState, receipts};
 use crate::policies::PolicyLoadError;
 
@@ -70,30 +70,23 @@ fn unloaded(failure: &PolicyLoadError) -> Failure {
     Failure::invalid(text).hint(format!("the policies in force before stay in force. {hint}"))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ExplainBody {
-    agent: String,
-    method: String,
-    url: String,
-}
-
 pub(super) async fn explain(State(state): State<ControlState>, body: Bytes) -> Answer<Explained> {
-    let body: ExplainBody = serde_json::from_slice(&body)
+    let question: Question = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
-    explain_request(&state.policies.current(), &body.agent, &body.method, &body.url).map(Json).map_err(
-        |error| {
-            let text = Failure::internal(&error).body.error;
-            let failure = match &error {
-                ExplainError::NoAgent { .. } => Failure::not_found(text),
-                ExplainError::Request { .. } => Failure::bad_request(text),
-            };
-            match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        },
-    )
+    explain_request(&state.policies.current(), &question).map(Json).map_err(|error| {
+        let text = Failure::internal(&error).body.error;
+        let failure = match &error {
+            ExplainError::NoAgent { .. } => Failure::not_found(text),
+            ExplainError::Request { .. }
+            | ExplainError::Header(_)
+            | ExplainError::TwoBodies
+            | ExplainError::Body(_) => Failure::bad_request(text),
+        };
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
 }
 
 pub(super) async fn secrets(State(state): State<ControlState>) -> Answer<Vec<Entry>> {

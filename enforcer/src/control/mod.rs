@@ -28,7 +28,7 @@ use crate::secret::Secrets;
 
 pub use command::{Command, Who};
 pub use error::{ErrorBody, Failure};
-pub use explain::{ExplainError, Explained, explain};
+pub use explain::{ExplainError, Explained, Question, explain};
 pub use server::serve;
 pub use switchboard::{Contained, Containment, Switchboard};
 

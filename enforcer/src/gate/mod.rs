@@ -1,7 +1,7 @@
 //! The only code that says yes.
 //!
-//! [`Gate::admit`] judges one request: the agent's switch, policy, limits, then the durable intent, in
-//! that order, and makes the one [`Permit`] it may be sent with. Every no is written down before it is
+//! [`Gate::admit`] judges one request: the agent's switch, policy (which may ask for the body), limits,
+//! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with. Every no is written down before it is
 //! told. A yes can be taken back: see [`lifeline`].
 
 pub mod lifeline;
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use enforcer_policy::{AgentPolicy, Decision, Moment, PolicySet, Request, Rule};
+use enforcer_policy::{AgentPolicy, Body, Decision, Moment, PolicySet, Reader, Request, Rule};
 use tokio::sync::watch;
 
 use crate::agent::Caller;
@@ -56,6 +56,19 @@ pub struct Admitted {
     pub upload: Meter,
     /// Asked before bytes of the answer are passed on.
     pub download: Meter,
+}
+
+/// Where the gate gets a request's body from when the policy has to see it.
+pub trait BodySource: Send {
+    /// Reads until the reader has seen enough, and keeps what was read to be sent.
+    fn read(&mut self, reader: Reader) -> impl Future<Output = Result<Body, Unread>> + Send;
+}
+
+/// Why a body could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    pub code: Code,
+    pub reason: String,
 }
 
 /// What could be read of a request that is refused before it can be judged.
@@ -107,10 +120,16 @@ impl Gate {
         self.policies.borrow().agent(caller.agent.name.as_str()).cloned()
     }
 
-    /// Yes, with all that follows from it, or no. Reads the policy once.
-    pub async fn admit(&self, request: Request, caller: &Caller) -> Result<Admitted, Refusal> {
+    /// Yes, with all that follows from it, or no. The policy that says yes is the one in force after the
+    /// body was read, where it is read at all.
+    pub async fn admit(
+        &self,
+        request: Request,
+        caller: &Caller,
+        bodies: &mut impl BodySource,
+    ) -> Result<Admitted, Refusal> {
         let id = RequestId::random();
-        let request = Arc::new(request);
+        let mut request = Arc::new(request);
         let mut intent = intent(&id, caller, &request);
         // Before switch and policy are looked at: a change that comes later finds the request.
         let lifeline = self.lifelines.request(&caller.agent.name, &request);
@@ -118,18 +137,16 @@ impl Gate {
             let reason = format!("agent `{}` has been disabled", caller.agent.name);
             return Err(self.refuse(intent, &request, No::because(Code::AgentDisabled, reason)).await);
         }
-        let policy = self.policy(caller);
-        let judged = match &policy {
-            Some(policy) => {
-                intent.policy = Some(policy.revision().to_owned());
-                self.judge(policy, &request, &mut intent).await
+        let judged = match self.decide(&mut request, caller, bodies, &lifeline, &mut intent).await {
+            Ok((policy, decision)) => {
+                let judged = self.judge(&policy, &request, decision, &mut intent).await;
+                judged.map(|judged| (policy, judged))
             }
-            None => Err(No::because(Code::NoPolicy, format!("agent `{}` has no policy", caller.agent.name))),
+            Err(no) => Err(no),
         };
-        let (policy, Judged { rule, place, upload, download }) = match (policy, judged) {
-            (Some(policy), Ok(judged)) => (policy, judged),
-            (_, Err(no)) => return Err(self.refuse(intent, &request, no).await),
-            (None, Ok(_)) => unreachable!("nothing is judged without a policy"),
+        let (policy, Judged { rule, place, upload, download }) = match judged {
+            Ok(judged) => judged,
+            Err(no) => return Err(self.refuse(intent, &request, no).await),
         };
         let credential = match &rule.credential {
             None => None,
@@ -218,15 +235,55 @@ impl Gate {
         refusal
     }
 
-    /// Policy and limits, in this order: the rule, a place among the agent's requests, its rates, and
-    /// whether its byte budgets have anything left.
+    /// What the policy says of the request, after a look at its body if that is what it takes.
+    async fn decide(
+        &self,
+        request: &mut Arc<Request>,
+        caller: &Caller,
+        bodies: &mut impl BodySource,
+        lifeline: &Lifeline,
+        intent: &mut Intent,
+    ) -> Result<(Arc<AgentPolicy>, Decision), No> {
+        let (policy, wanted) = match self.ask(request, caller, intent)? {
+            (policy, Decision::Needs(wanted)) => (policy, wanted),
+            decided => return Ok(decided),
+        };
+        lifeline.reads();
+        let reader = wanted.reader(&request.headers, policy.max_body());
+        let body = match lifeline.cutoff().unless(bodies.read(reader)).await {
+            Ok(read) => read.map_err(|unread| No::because(unread.code, unread.reason))?,
+            Err(cause) => return Err(No::because(Code::Withdrawn, cause.told())),
+        };
+        *request = Arc::new(Request { body, ..Request::clone(request) });
+        lifeline.has_read(request.clone());
+        self.ask(request, caller, intent)
+    }
+
+    /// The policy in force now, and what it says.
+    fn ask(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        intent: &mut Intent,
+    ) -> Result<(Arc<AgentPolicy>, Decision), No> {
+        let Some(policy) = self.policy(caller) else {
+            return Err(No::because(Code::NoPolicy, format!("agent `{}` has no policy", caller.agent.name)));
+        };
+        intent.policy = Some(policy.revision().to_owned());
+        let decision = policy.decide(request, Moment::from(SystemTime::now()));
+        Ok((policy, decision))
+    }
+
+    /// Obeys the decision, then the limits, in this order: the rule, a place among the agent's requests, its
+    /// rates, and whether its byte budgets have anything left.
     async fn judge(
         &self,
         policy: &AgentPolicy,
         request: &Request,
+        decision: Decision,
         intent: &mut Intent,
     ) -> Result<Judged, No> {
-        let (rule, template) = match policy.decide(request, Moment::from(SystemTime::now())) {
+        let (rule, template) = match decision {
             Decision::Allow { rule, template } => (rule, template),
             Decision::Deny { rule: Some(rule) } => {
                 intent.rule = Some(rule.name.to_string());
@@ -237,7 +294,21 @@ impl Gate {
                 return Err(No::because(Code::DenyRule, reason));
             }
             Decision::Deny { rule: None } => {
-                return Err(No::because(Code::NoRule, "no rule of the policy allows this request".into()));
+                let reason = match policy.nearly(request, Moment::from(SystemTime::now())) {
+                    Some((rule, lacks)) => {
+                        format!(
+                            "no rule of the policy allows this request; for rule `{}`: {lacks}",
+                            rule.name
+                        )
+                    }
+                    None => "no rule of the policy allows this request".into(),
+                };
+                return Err(No::because(Code::NoRule, reason));
+            }
+            // Only of a body that was not read.
+            Decision::Needs(_) => {
+                let reason = "the body of this request has not been read".into();
+                return Err(No::because(Code::BodyUnreadable, reason));
             }
         };
         intent.rule = Some(rule.name.to_string());
@@ -358,7 +429,7 @@ fn intent(id: &RequestId, caller: &Caller, request: &Request) -> Intent {
 
 /// `METHOD scheme://host[:port]/path`, without the query: values in it are nobody's business in a log.
 pub fn line(request: &Request) -> String {
-    let Request { scheme, host, port, method, target } = request;
+    let Request { scheme, host, port, method, target, .. } = request;
     let port = if *port == scheme.default_port() { String::new() } else { format!(":{port}") };
     let host = if host.ip().is_some_and(|ip| ip.is_ipv6()) { format!("[{host}]") } else { host.to_string() };
     format!("{} {}://{host}{port}{}", method.as_str(), scheme.as_str(), target.path())

@@ -25,6 +25,7 @@ pub enum Code {
     HeadersTooLarge,
     Misdirected,
     TooLarge,
+    BodyUnreadable,
     PlaceholderMisplaced,
     PlaceholderRequired,
     CredentialUnavailable,
@@ -54,6 +55,7 @@ impl Code {
         Code::HeadersTooLarge,
         Code::Misdirected,
         Code::TooLarge,
+        Code::BodyUnreadable,
         Code::PlaceholderMisplaced,
         Code::PlaceholderRequired,
         Code::CredentialUnavailable,
@@ -83,6 +85,7 @@ impl Code {
             Code::HeadersTooLarge => "headers_too_large",
             Code::Misdirected => "misdirected",
             Code::TooLarge => "too_large",
+            Code::BodyUnreadable => "body_unreadable",
             Code::PlaceholderMisplaced => "placeholder_misplaced",
             Code::PlaceholderRequired => "placeholder_required",
             Code::CredentialUnavailable => "credential_unavailable",
@@ -107,6 +110,7 @@ impl Code {
             | Code::NoRule
             | Code::DenyRule
             | Code::UnusableRate
+            | Code::BodyUnreadable
             | Code::PlaceholderMisplaced
             | Code::PlaceholderRequired
             | Code::CredentialUnfit
@@ -199,6 +203,10 @@ impl Code {
             }
             Code::TooLarge => {
                 "Send a smaller body, or ask the person you work for to raise the limit that the reason names."
+            }
+            Code::BodyUnreadable => {
+                "The policy looks into bodies sent here, so they have to be plain: one content type a rule names, \
+                 UTF-8, not compressed, no key twice. Send it again in that form."
             }
             Code::PlaceholderMisplaced => {
                 "The placeholder stands for a credential and may be sent only where the policy says. Do not \

@@ -66,6 +66,8 @@ impl Progress {
 
 /// The body of a request being sent.
 pub struct Outgoing {
+    /// What was held back to be judged; sent first.
+    before: Bytes,
     /// `None`: nothing (more) to send.
     inner: Option<Incoming>,
     guard: BodyGuard,
@@ -76,32 +78,42 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(inner: Incoming, guard: BodyGuard, limit: Option<u64>, meter: Meter) -> (Self, Arc<Progress>) {
+    /// `before`: of this body, already read; `rest`: what comes after it.
+    pub fn new(
+        before: Bytes,
+        rest: Option<Incoming>,
+        guard: BodyGuard,
+        limit: Option<u64>,
+        meter: Option<Meter>,
+    ) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
-        let inner = (!inner.is_end_stream()).then_some(inner);
-        let body = Outgoing {
-            inner,
-            guard,
-            limit,
-            meter: Some(meter),
-            idle: Idle::new(IDLE),
-            progress: progress.clone(),
-        };
+        let inner = rest.filter(|rest| !rest.is_end_stream());
+        let idle = Idle::new(IDLE);
+        let body = Outgoing { before, inner, guard, limit, meter, idle, progress: progress.clone() };
         (body, progress)
     }
 
     /// For a request that has none (an upgrade).
     pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
-        let progress = Arc::new(Progress::default());
-        let idle = Idle::new(IDLE);
-        (
-            Outgoing { inner: None, guard, limit: None, meter: None, idle, progress: progress.clone() },
-            progress,
-        )
+        Outgoing::new(Bytes::new(), None, guard, None, None)
+    }
+
+    /// Counts, bounds and searches what goes out next.
+    fn pass(&mut self, data: &Bytes) -> Result<(), Cut> {
+        let length = data.len() as u64;
+        let sent = self.progress.bytes.fetch_add(length, Ordering::Relaxed) + length;
+        if let Some(limit) = self.limit.filter(|limit| sent > *limit) {
+            return Err(Cut::TooLarge(limit));
+        }
+        if let Some(meter) = &self.meter {
+            meter.take(length)?;
+        }
+        self.guard.check(data).map_err(|error| Cut::Placeholder(told(&error)))
     }
 
     fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.inner = None;
+        self.before.clear();
         *self.progress.cut.lock().unwrap_or_else(|e| e.into_inner()) = Some(cut.clone());
         Poll::Ready(Some(Err(cut)))
     }
@@ -113,6 +125,16 @@ impl Body for Outgoing {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
+        if !this.before.is_empty() {
+            if this.progress.stopped.load(Ordering::Relaxed) {
+                return this.cut(Cut::Withdrawn);
+            }
+            let before = std::mem::take(&mut this.before);
+            return match this.pass(&before) {
+                Ok(()) => Poll::Ready(Some(Ok(Frame::data(before)))),
+                Err(cut) => this.cut(cut),
+            };
+        }
         loop {
             let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
             let frame = match Pin::new(inner).poll_frame(cx) {
@@ -138,16 +160,8 @@ impl Body for Outgoing {
                 Some(Ok(frame)) => frame,
             };
             if let Some(data) = frame.data_ref() {
-                let sent =
-                    this.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
-                if let Some(limit) = this.limit.filter(|limit| sent > *limit) {
-                    return this.cut(Cut::TooLarge(limit));
-                }
-                if let Some(Err(not)) = this.meter.as_ref().map(|meter| meter.take(data.len() as u64)) {
-                    return this.cut(not.into());
-                }
-                if let Err(error) = this.guard.check(data) {
-                    return this.cut(Cut::Placeholder(told(&error)));
+                if let Err(cut) = this.pass(data) {
+                    return this.cut(cut);
                 }
             } else {
                 // Trailers. No client needs them (gRPC's requests have none), and a server may take
@@ -159,11 +173,18 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.before.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        let before = self.before.len() as u64;
+        let rest = self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(before.saturating_add(rest.lower()));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(before)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }
 

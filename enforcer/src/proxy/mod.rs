@@ -40,6 +40,8 @@ pub use upstream::Upstreams;
 pub(crate) const CONNECTIONS: usize = 512;
 /// As many as these could carry with HTTP/1.
 pub(crate) const REQUESTS: usize = CONNECTIONS;
+/// 32 MiB in pieces of 64 KiB: what bodies that are looked into may hold of one agent, before they are parsed.
+pub(crate) const BODIES: usize = 512;
 
 /// What every session is served with. Built once, by `app`.
 pub struct Shared {
@@ -131,6 +133,8 @@ pub struct Cap {
     pub connections: Arc<Semaphore>,
     /// Requests from their head to the end of their answer. HTTP/2 would multiply them by its streams.
     pub requests: Arc<Semaphore>,
+    /// Bodies that are held to be judged, in pieces of 64 KiB.
+    pub bodies: Arc<Semaphore>,
 }
 
 /// The caps by agent. An agent without sessions has no entry.
@@ -149,6 +153,7 @@ impl Caps {
         let cap = Arc::new(Cap {
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             requests: Arc::new(Semaphore::new(REQUESTS)),
+            bodies: Arc::new(Semaphore::new(BODIES)),
         });
         agents.insert(agent.clone(), Arc::downgrade(&cap));
         cap

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::body::Body;
 use crate::canon::Request;
 use crate::policy::{AgentPolicy, Decision};
 use crate::window::Moment;
@@ -94,8 +95,15 @@ impl AgentPolicy {
         let Some((method, url)) = case.split_once(' ') else {
             return ("refuse not_a_request".to_owned(), None);
         };
+        let (url, body) = url.split_once(' ').unwrap_or((url, ""));
+        let body = match body {
+            "" => Ok(Body::Empty),
+            json if json.starts_with(['{', '[']) => Body::json(json),
+            form => Body::form(form),
+        };
+        let Ok(body) = body else { return ("refuse body_unreadable".to_owned(), None) };
         let decision = match Request::parse(method, url) {
-            Ok(request) => self.decide(&request, Moment::ANY),
+            Ok(request) => self.decide(&Request { body, ..request }, Moment::ANY),
             Err(error) => return (format!("refuse {}", error.code), None),
         };
         match decision {
@@ -105,7 +113,8 @@ impl AgentPolicy {
             Decision::Deny { rule: Some(rule) } => {
                 (format!("deny   {}", rule.name), Some(rule.name.to_string()))
             }
-            Decision::Deny { rule: None } => ("deny   -".to_owned(), None),
+            // A case says whether there is a body.
+            Decision::Deny { rule: None } | Decision::Needs(_) => ("deny   -".to_owned(), None),
         }
     }
 }

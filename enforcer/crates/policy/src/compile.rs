@@ -84,12 +84,15 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         let index = if number < denies { &mut deny } else { &mut allow };
         index.insert(number, condition);
     }
+    let looks = |(number, conditions): (usize, &Conditions)| conditions.checks.wanted().map(|_| number);
+    let body_rules: Vec<usize> = conditions.iter().enumerate().filter_map(looks).collect();
     let mut policy = AgentPolicy {
         name: agent,
         description: document.description,
         owner: document.owner,
         revision: revision(&file.text),
         durability: document.durability,
+        body_rules,
         rules,
         conditions,
         denies,

@@ -3,8 +3,10 @@
 //! Slow next to `decide` and for people only. The verdict itself comes from `decide`, so the two
 //! cannot disagree.
 
+use std::sync::Arc;
+
 use crate::canon::{Request, Scheme};
-use crate::matcher::{Conditions, Template, Unmet};
+use crate::matcher::{Conditions, Judged, Template, Unmet};
 use crate::policy::{AgentPolicy, Decision, Rate, Rule};
 use crate::window::Moment;
 
@@ -48,6 +50,15 @@ impl AgentPolicy {
                     rule.name, rule.place
                 )),
             },
+            Decision::Needs(wanted) => Explanation {
+                allowed: false,
+                rule: None,
+                place: None,
+                reason: format!("its body decides, which has to be {}; none was given", wanted.kinds()),
+                steps,
+                obligations: Vec::new(),
+                hint: Some("give the body too; without one nothing is allowed here".to_owned()),
+            },
             Decision::Deny { rule: None } => Explanation {
                 allowed: false,
                 rule: None,
@@ -65,17 +76,47 @@ impl AgentPolicy {
         let mut steps = Vec::new();
         for (number, (rule, conditions)) in self.rules.iter().zip(&self.conditions).enumerate() {
             let effect = if number < self.denies { "deny" } else { "allow" };
-            let unmet = conditions.unmet(request, at);
+            let unmet = match conditions.judge(request, at) {
+                Judged::No => conditions.unmet(request, at),
+                Judged::Needs(wanted) => {
+                    steps.push(format!(
+                        "{effect} `{}` ({}): its body decides, which has to be {}",
+                        rule.name,
+                        rule.place,
+                        wanted.kinds()
+                    ));
+                    continue;
+                }
+                Judged::Yes(_) => Vec::new(),
+            };
             if unmet.is_empty() {
                 steps.push(format!("{effect} `{}` ({}): matches, and so decides", rule.name, rule.place));
                 return steps;
             }
-            let why: Vec<String> =
-                unmet.iter().map(|unmet| difference(*unmet, conditions, request)).collect();
+            let why: Vec<String> = unmet.iter().map(|unmet| difference(unmet, conditions, request)).collect();
             steps.push(format!("{effect} `{}` ({}): no match: {}", rule.name, rule.place, why.join("; ")));
         }
         steps.push("no rule left: denied".to_owned());
         steps
+    }
+
+    /// Which check of which rule a refused request fails, where the rule is otherwise for it. For the agent:
+    /// about the rule alone, without values of the request.
+    pub fn nearly(&self, request: &Request, at: Moment) -> Option<(Arc<Rule>, String)> {
+        let allow = self.rules.iter().zip(&self.conditions).skip(self.denies);
+        allow.into_iter().find_map(|(rule, conditions)| {
+            let unmet = conditions.unmet(request, at);
+            let checks: Option<Vec<String>> = unmet
+                .into_iter()
+                .map(|unmet| match unmet {
+                    Unmet::Check(what) => Some(what),
+                    Unmet::Time | Unmet::Path | Unmet::Method | Unmet::Port | Unmet::Scheme | Unmet::Host => {
+                        None
+                    }
+                })
+                .collect();
+            checks.filter(|checks| !checks.is_empty()).map(|checks| (rule.clone(), checks.join("; ")))
+        })
     }
 
     pub(crate) fn obligations(&self, rule: &Rule) -> Vec<String> {
@@ -113,10 +154,14 @@ impl AgentPolicy {
             .skip(self.denies)
             .map(|(rule, conditions)| (lacking(conditions, request, at), rule))
             .filter(|(unmet, _)| !unmet.contains(&Unmet::Host))
-            .min_by_key(|(unmet, _)| (unmet.len(), unmet.first().copied()));
+            .min_by_key(|(unmet, _)| (unmet.len(), unmet.first().cloned()));
         match near {
+            Some((unmet, rule)) if unmet.iter().any(|unmet| matches!(unmet, Unmet::Check(_))) => {
+                let checks: Vec<String> = unmet.iter().map(|unmet| change(unmet, request)).collect();
+                format!("rule `{}` ({}) would allow it, but {}", rule.name, rule.place, checks.join("; "))
+            }
             Some((unmet, rule)) => {
-                let changes: Vec<String> = unmet.iter().map(|unmet| change(*unmet, request)).collect();
+                let changes: Vec<String> = unmet.iter().map(|unmet| change(unmet, request)).collect();
                 format!("rule `{}` ({}) would allow it if {}", rule.name, rule.place, changes.join(" and "))
             }
             None => new_rule(request),
@@ -134,11 +179,12 @@ fn lacking(conditions: &Conditions, request: &Request, at: Moment) -> Vec<Unmet>
     unmet
 }
 
-fn difference(unmet: Unmet, conditions: &Conditions, request: &Request) -> String {
+fn difference(unmet: &Unmet, conditions: &Conditions, request: &Request) -> String {
     fn list<T: ToString>(items: &[T]) -> String {
         items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
     match unmet {
+        Unmet::Check(what) => what.clone(),
         Unmet::Host => format!("host {} is not {}", request.host, list(&conditions.hosts)),
         Unmet::Scheme => match conditions.scheme {
             Some(scheme) => format!("{} is not {}", request.scheme.as_str(), scheme.as_str()),
@@ -166,9 +212,10 @@ fn difference(unmet: Unmet, conditions: &Conditions, request: &Request) -> Strin
     }
 }
 
-fn change(unmet: Unmet, request: &Request) -> String {
+fn change(unmet: &Unmet, request: &Request) -> String {
     match unmet {
         Unmet::Time => "its `when` were open now".to_owned(),
+        Unmet::Check(what) => what.clone(),
         Unmet::Host => format!("its `host` had {}", request.host),
         Unmet::Scheme => format!("its `protocol` were {}", request.scheme.as_str()),
         Unmet::Port => format!("its `port` were {}", request.port),

@@ -5,13 +5,14 @@
 //! The way of a file: [`Source`] text → `yaml` (a tree with places) → `document` (typed, every field
 //! read or refused) → `compile` (names resolved, index built, the file's own tests run) →
 //! [`PolicySet`]. The way of a request: bytes → `canon` ([`Request`], canonical or refused) →
-//! [`AgentPolicy::decide`].
+//! [`AgentPolicy::decide`], which may want the body → `body` ([`Reader`]) → `decide` again.
 //!
 //! Left out: rates are only described here (the gate counts), secrets are only named here (the vault
 //! keeps them), and addresses are not judged here (the connector does, on the address it dials).
 #![forbid(unsafe_code)]
 
 mod audit;
+mod body;
 mod canon;
 mod cases;
 mod compare;
@@ -32,7 +33,8 @@ mod window;
 mod yaml;
 
 pub use audit::{Danger, Surroundings, audit};
-pub use canon::{Host, Method, Request, RequestError, Scheme, Target, authority};
+pub use body::{Body, FormBody, JsonBody, Reader, Unreadable, Wanted};
+pub use canon::{Headers, Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use cases::{Case, Cases};
 pub use compare::{Change, Class, Comparison, compare};
 pub use diagnostics::{Finding, Report};

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::body::Wanted;
 use crate::canon::Host;
 use crate::diagnostics::Report;
 use crate::document::Limits;
@@ -76,6 +77,8 @@ pub struct AgentPolicy {
     pub(crate) conditions: Vec<Conditions>,
     /// rules below this number deny
     pub(crate) denies: usize,
+    /// numbers of the rules that look into bodies
+    pub(crate) body_rules: Vec<usize>,
     pub(crate) deny: Index,
     pub(crate) allow: Index,
     pub(crate) credentials: Vec<CredentialSpec>,
@@ -188,6 +191,9 @@ pub enum Decision {
         /// the deny rule; `None`: no rule matched
         rule: Option<Arc<Rule>>,
     },
+    /// The body decides and has not been read: ask again with one that [`Wanted::reader`] made. A
+    /// request whose body is read never gets this answer.
+    Needs(Wanted),
 }
 
 #[derive(Debug)]

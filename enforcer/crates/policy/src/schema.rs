@@ -39,6 +39,13 @@ fn form(form: &Form) -> Map<String, Value> {
             "propertyNames": { "pattern": crate::document::NAME.pattern },
             "additionalProperties": self::form(values),
         })),
+        Form::Keyed(values) => map(json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": self::form(values),
+        })),
+        Form::Scalar => map(json!({ "type": ["string", "number", "boolean", "null"] })),
+        Form::Any => Map::new(),
         Form::Either(forms) => map(json!({ "anyOf": forms.iter().map(self::form).collect::<Vec<_>>() })),
     }
 }

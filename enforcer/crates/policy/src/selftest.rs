@@ -29,6 +29,8 @@ pub(crate) fn run(
         let (allowed, rule) = match policy.decide(&case.request.value, case.at) {
             Decision::Allow { rule, .. } => (true, Some(rule)),
             Decision::Deny { rule } => (false, rule),
+            // A test has a body or says that there is none.
+            Decision::Needs(_) => (false, None),
         };
         tested.extend(rule.as_ref().map(|rule| rule.name.clone()));
         let by_another = case

@@ -62,6 +62,7 @@ fn told(policy: &AgentPolicy, line: &str) -> String {
         Ok(Decision::Allow { rule, template }) => format!("allow  {} {template}", rule.name),
         Ok(Decision::Deny { rule: Some(rule) }) => format!("deny   {}", rule.name),
         Ok(Decision::Deny { rule: None }) => "deny   -".to_owned(),
+        Ok(Decision::Needs(_)) => "needs a body".to_owned(),
         Err(error) => format!("refuse {}", error.code),
     };
     format!("{verdict:<60} {line}")

@@ -11,7 +11,7 @@ use super::files::read_all;
 use super::{invalid, mark, short};
 use crate::cli::failure::{DENIED, FAILED};
 use crate::cli::{Context, Ended, Failure, Output};
-use crate::control::{ExplainError, explain as explain_request};
+use crate::control::{ExplainError, Question, explain as explain_request};
 use crate::text::shown;
 
 #[derive(Debug, Args)]
@@ -22,6 +22,15 @@ pub(in crate::cli) struct ExplainArgs {
     method: String,
     /// `https://api.example.com/path`
     url: String,
+    /// A header of the request, `NAME: VALUE`; may be given several times
+    #[arg(long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// The body of the request, as JSON
+    #[arg(long, value_name = "TEXT", conflicts_with = "form_body")]
+    json_body: Option<String>,
+    /// The body of the request, as a form: `a=1&b=2`
+    #[arg(long, value_name = "TEXT")]
+    form_body: Option<String>,
     /// Ask this file or folder instead of the daemon
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -31,15 +40,22 @@ pub(in crate::cli) struct ExplainArgs {
 }
 
 pub(super) fn explain(args: &ExplainArgs, context: &Context, out: &mut Output) -> Ended {
+    let question = Question {
+        agent: args.agent.clone(),
+        method: args.method.clone(),
+        url: args.url.clone(),
+        headers: args.headers.clone(),
+        json: args.json_body.clone(),
+        form: args.form_body.clone(),
+    };
     let answer: Value = match &args.policy {
         Some(path) => {
             let compiled = PolicySet::compile(&read_all(std::slice::from_ref(path))?).map_err(invalid)?;
-            let explained =
-                explain_request(&compiled.set, &args.agent, &args.method, &args.url).map_err(unexplained)?;
+            let explained = explain_request(&compiled.set, &question).map_err(unexplained)?;
             serde_json::to_value(explained).map_err(|e| Failure::new(FAILED, e))?
         }
         None => {
-            let body = json!({ "agent": args.agent, "method": args.method, "url": args.url }).to_string();
+            let body = json!(question).to_string();
             context.client()?.json(http::Method::POST, "/v1/explain", body.into_bytes())?
         }
     };

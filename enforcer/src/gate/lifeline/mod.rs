@@ -70,8 +70,10 @@ struct Line {
 enum Kind {
     Connection,
     /// `websocket`: it is one, which not every rule allows.
+    /// `reading`: its body is still being read, and it will be judged again after that.
     Request {
-        request: Arc<Request>,
+        request: Mutex<Arc<Request>>,
+        reading: AtomicBool,
         websocket: AtomicBool,
     },
     Upstream,
@@ -99,7 +101,11 @@ impl Lifelines {
     pub fn request(self: &Arc<Self>, agent: &AgentName, request: &Arc<Request>) -> Lifeline {
         self.line(
             agent,
-            Kind::Request { request: request.clone(), websocket: AtomicBool::new(false) },
+            Kind::Request {
+                request: Mutex::new(request.clone()),
+                reading: AtomicBool::new(false),
+                websocket: AtomicBool::new(false),
+            },
             Vec::new(),
             CancellationToken::new(),
         )
@@ -141,10 +147,11 @@ impl Lifelines {
     pub fn cut_disallowed(&self, policies: &PolicySet, at: Moment, cause: &Cause) -> usize {
         self.cut(cause, |line| match &line.kind {
             Kind::Connection | Kind::Upstream => false,
-            Kind::Request { request, websocket } => {
-                !policies.agent(line.agent.as_str()).is_some_and(|policy| {
-                    allows(policy, request, at, websocket.load(Ordering::SeqCst), &line.secrets())
-                })
+            Kind::Request { request, reading, websocket } => {
+                let (websocket, reading) = (websocket.load(Ordering::SeqCst), reading.load(Ordering::SeqCst));
+                let request = request.lock().unwrap_or_else(|e| e.into_inner()).clone();
+                let allows = |policy| allows(policy, &request, at, (reading, websocket), &line.secrets());
+                !policies.agent(line.agent.as_str()).is_some_and(|policy| allows(policy))
             }
         })
     }
@@ -194,9 +201,20 @@ impl Lifelines {
     }
 }
 
-/// Allowed, and by a rule that brings the secrets which the request carries.
-fn allows(policy: &AgentPolicy, request: &Request, at: Moment, websocket: bool, secrets: &[String]) -> bool {
-    let Decision::Allow { rule, .. } = policy.decide(request, at) else { return false };
+/// Allowed, and by a rule that brings the secrets which the request carries. A body that nobody kept
+/// cannot be judged any more, and unknown is no.
+fn allows(
+    policy: &AgentPolicy,
+    request: &Request,
+    at: Moment,
+    (reading, websocket): (bool, bool),
+    secrets: &[String],
+) -> bool {
+    let rule = match policy.decide(request, at) {
+        Decision::Allow { rule, .. } => rule,
+        Decision::Needs(_) => return reading,
+        Decision::Deny { .. } => return false,
+    };
     if websocket && !rule.websocket {
         return false;
     }
@@ -214,6 +232,21 @@ impl Lifeline {
     /// From now on it depends on these secrets. To be said before they are fetched.
     pub fn uses(&self, secrets: Vec<String>) {
         *self.line.secrets() = secrets;
+    }
+
+    /// Its body is about to be read.
+    pub fn reads(&self) {
+        if let Kind::Request { reading, .. } = &self.line.kind {
+            reading.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The request with its body. To be said before the policy that judges it is looked up.
+    pub fn has_read(&self, with_body: Arc<Request>) {
+        if let Kind::Request { request, reading, .. } = &self.line.kind {
+            *request.lock().unwrap_or_else(|e| e.into_inner()) = with_body;
+            reading.store(false, Ordering::SeqCst);
+        }
     }
 
     /// From now on it depends on a rule that allows WebSockets.

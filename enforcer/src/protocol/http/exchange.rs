@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::answer::{Record, Reply, Tail};
 use super::canonical::{self, Arrived};
+use super::inspect::{Inspected, Rest};
 use super::watch::InFlight;
 use super::{headers, serve, strict, upgrade};
 use crate::credential::{self, BodyGuard, CredentialError};
@@ -48,7 +49,7 @@ pub async fn exchange(
             let asked = canonical::asked(&parts, arrived);
             let reason = format!("{REQUESTS} requests of this agent are under way; wait for one to end");
             let refusal = shared.gate.turn_away(&connection.caller, &asked, Code::RateLimited, reason).await;
-            manner.drain(body).await;
+            manner.drain(Some(body)).await;
             return manner.refuse(&refusal, in_flight, true);
         }
     }
@@ -58,19 +59,29 @@ pub async fn exchange(
         let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code, reason).await;
         return manner.refuse(&refusal, in_flight, true);
     }
-    let asked = match canonical::read(&parts, arrived) {
+    let mut asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {
             let asked = canonical::asked(&parts, arrived);
             let refusal =
                 shared.gate.turn_away(&connection.caller, &asked, unclear.code, unclear.reason).await;
-            manner.drain(body).await;
+            manner.drain(Some(body)).await;
             // What was misread once is not read on.
             return manner.refuse(&refusal, in_flight, true);
         }
     };
     let line = gate::line(&asked);
-    let admitted = match shared.gate.admit(asked, &connection.caller).await {
+    // Rules see the headers that are sent, so they are cleaned first.
+    let wanted = upgrade::wanted(&mut parts);
+    headers::clean_request(&mut parts.headers);
+    for (name, value) in &parts.headers {
+        asked.headers.push(name.as_str(), value.as_bytes());
+    }
+    let mut inspected = Inspected::new(body, connection.slot.cap.bodies.clone());
+    let admitted = shared.gate.admit(asked, &connection.caller, &mut inspected).await;
+    let Rest { before, body, taken } = inspected.into_rest();
+    in_flight.body = taken;
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
             manner.drain(body).await;
@@ -83,22 +94,21 @@ pub async fn exchange(
     let cutoff = record.cutoff();
 
     let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
-    if let Some(limit) = limit.filter(|limit| body.size_hint().lower() > *limit) {
+    let announced = before.len() as u64 + body.as_ref().map_or(0, |body| body.size_hint().lower());
+    if let Some(limit) = limit.filter(|limit| announced > *limit) {
         manner.drain(body).await;
         return told.refuse(record, in_flight, Code::TooLarge, Cut::TooLarge(limit).to_string());
     }
     // What is announced is refused before anything is sent; what is not is cut when it comes.
-    let announced = head_len(&parts) + body.size_hint().lower();
+    let announced = head_len(&parts) + announced;
     if let Err(not) = upload.has(announced).and_then(|()| upload.take(head_len(&parts))) {
         manner.drain(body).await;
         return told.cut(record, in_flight, not.into());
     }
-    let wanted = upgrade::wanted(&mut parts);
     if wanted.is_some() && !permit.rule().websocket {
         let why = format!("rule `{}` does not say `websocket: true`", permit.rule().name);
         return told.refuse(record, in_flight, Code::NoRule, why);
     }
-    headers::clean_request(&mut parts.headers);
     parts.extensions.clear();
     match Uri::try_from(permit.request().target.as_str()) {
         Ok(uri) => parts.uri = uri,
@@ -135,8 +145,10 @@ pub async fn exchange(
             wanted.write(&mut authorized.parts.headers);
             (Outgoing::none(guard), Carriage::Upgrade)
         }
-        None if manner.http2 => (Outgoing::new(body, guard, limit, upload.clone()), Carriage::Multiplexed),
-        None => (Outgoing::new(body, guard, limit, upload.clone()), Carriage::Single),
+        None => {
+            let carriage = if manner.http2 { Carriage::Multiplexed } else { Carriage::Single };
+            (Outgoing::new(before, body, guard, limit, Some(upload.clone())), carriage)
+        }
     };
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
@@ -206,10 +218,8 @@ impl Manner {
 
     /// Reads a little of a body nobody wants: a socket closed over unread bytes is reset, and the
     /// agent would see that instead of the refusal. Longer bodies end the connection.
-    async fn drain(self, mut body: Incoming) {
-        if self.http2 || self.expects {
-            return;
-        }
+    async fn drain(self, body: Option<Incoming>) {
+        let Some(mut body) = body.filter(|_| !self.http2 && !self.expects) else { return };
         let mut read = 0;
         let reading = async {
             while let Some(Ok(frame)) = body.frame().await {

@@ -1,13 +1,14 @@
 //! HTTP/1.1 and HTTP/2, each request judged by itself.
 //!
 //! [`serve`] runs the connection with its limits and timers, [`strict`] reads HTTP/1 before the library
-//! does, [`canonical`] makes the one request that
-//! is judged, [`headers`] removes what must not travel, [`exchange`] tells the story of one request.
+//! does, [`canonical`] makes the one request that is judged, [`headers`] removes what must not travel,
+//! [`inspect`] holds a body that has to be looked into, [`exchange`] tells the story of one request.
 
 pub mod answer;
 pub mod canonical;
 pub mod exchange;
 pub mod headers;
+pub mod inspect;
 pub mod serve;
 mod strict;
 pub mod upgrade;

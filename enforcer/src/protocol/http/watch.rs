@@ -41,12 +41,14 @@ pub struct InFlight {
     shared: Arc<Shared>,
     /// Its place among the agent's, once it has one.
     pub place: Option<OwnedSemaphorePermit>,
+    /// The space that its body takes, which is kept to be judged again when the policy changes.
+    pub body: Option<OwnedSemaphorePermit>,
 }
 
 impl Activity {
     pub fn begin(&self) -> InFlight {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
-        InFlight { shared: self.0.clone(), place: None }
+        InFlight { shared: self.0.clone(), place: None, body: None }
     }
 
     /// How many began, and whether one is in flight.

@@ -14,7 +14,7 @@ use crate::canon::{Host, Method, Scheme, authority};
 use crate::compile;
 use crate::diagnostics::{File, Finding, Report, Span};
 use crate::document::{Document, RuleText};
-use crate::matcher::{Conditions, HostPattern, Template};
+use crate::matcher::{Checks, Conditions, HostPattern, Template};
 use crate::policy::{Compiled, PolicySet, Source};
 
 /// What the audit knows beside the files.
@@ -201,7 +201,8 @@ impl Danger {
             methods: Some(vec![Method::parse(&self.method).ok()?]),
             templates: vec![Template::parse(&self.path).ok()?],
             when: None,
-            slash_blind: false,
+            checks: Checks::default(),
+            wide: false,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! changes made are ones no reader can disagree about: ASCII case of a host, and percent-escapes of
 //! unreserved characters (RFC 3986, 6.2.2.2), which are sent on in their decoded form.
 
+mod headers;
 mod host;
 mod method;
 mod punycode;
@@ -12,6 +13,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use headers::Headers;
 pub use host::Host;
 pub use method::Method;
 pub use request::{Request, Scheme, authority};

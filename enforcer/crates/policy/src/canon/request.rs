@@ -1,6 +1,7 @@
 //! The request that is judged, and the authority part of a URL.
 
-use super::{Host, Method, RequestError, Target, shown};
+use super::{Headers, Host, Method, RequestError, Target, shown};
+use crate::body::Body;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -32,9 +33,17 @@ pub struct Request {
     pub port: u16,
     pub method: Method,
     pub target: Target,
+    /// As they are sent on.
+    pub headers: Headers,
+    pub body: Body,
 }
 
 impl Request {
+    /// Without headers, its body not read yet.
+    pub fn new(scheme: Scheme, host: Host, port: u16, method: Method, target: Target) -> Self {
+        Request { scheme, host, port, method, target, headers: Headers::default(), body: Body::Unread }
+    }
+
     /// From `METHOD`, `scheme://host[:port]/path` as typed by a person.
     pub fn parse(method: &str, url: &str) -> Result<Self, RequestError> {
         let method = Method::parse(method)?;
@@ -53,13 +62,8 @@ impl Request {
             None => (rest, "/"),
         };
         let (host, port) = authority(before)?;
-        Ok(Request {
-            scheme,
-            host,
-            port: port.unwrap_or(scheme.default_port()),
-            method,
-            target: Target::parse(target)?,
-        })
+        let port = port.unwrap_or(scheme.default_port());
+        Ok(Request::new(scheme, host, port, method, Target::parse(target)?))
     }
 }
 

@@ -5,7 +5,7 @@
 //! spellings that all servers read alike (`%40` and `@`) are sent as they came and matched as one,
 //! because matching looks at decoded segments.
 //!
-//! Left out: rules about the query. It is made canonical and sent, but no rule reads it yet.
+//! Left out: what the query means. `body::form` reads its pairs for rules that ask.
 
 use std::fmt;
 

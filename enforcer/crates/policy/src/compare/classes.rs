@@ -32,7 +32,9 @@ pub(super) fn widened(old: Option<&AgentPolicy>, new: Option<&AgentPolicy>) -> V
             }
             let example = example(old, new, rule, &atom, &let_go);
             // What a lost deny rule let go of may be denied or not allowed by something else.
-            if covered && example.is_none() && let_go.iter().all(|(_, deny)| deny.judged_by_head()) {
+            let by_head = atom.checks.is_empty();
+            if covered && by_head && example.is_none() && let_go.iter().all(|(_, deny)| deny.judged_by_head())
+            {
                 continue;
             }
             let class = Class {

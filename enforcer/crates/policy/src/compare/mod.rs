@@ -124,7 +124,10 @@ fn verdict(policy: Option<&AgentPolicy>, one: &Seen) -> Verdict {
         Some(Decision::Allow { rule, .. }) => {
             Verdict { allowed: true, credential: rule.credential.as_ref().map(ToString::to_string) }
         }
-        Some(Decision::Deny { .. }) | None => Verdict { allowed: false, credential: None },
+        // No receipt has the body that would decide.
+        Some(Decision::Deny { .. } | Decision::Needs(_)) | None => {
+            Verdict { allowed: false, credential: None }
+        }
     }
 }
 

@@ -1,26 +1,64 @@
 //! The decision: any deny rule blocks, the first allow rule decides, no rule means no.
 //!
+//! In one step where the head decides, in two where the body does: a deny rule that looks into bodies
+//! makes every body on its way be read, whatever allows the request afterwards.
+//!
 //! Left out: rates, credentials, receipts. A decision names the rule; the gate does the rest.
 
 #[cfg(test)]
+mod body_tests;
+#[cfg(test)]
 mod tests;
 
+use crate::body::{Body, Wanted};
 use crate::canon::{Host, Request, Scheme};
+use crate::matcher::Judged;
 use crate::policy::{AgentPolicy, Decision, NameMatch};
 use crate::window::Moment;
 
 impl AgentPolicy {
-    /// At this moment; see [`Moment`] for what is judged without one.
+    /// The decision at this moment (see [`Moment`] for what is judged without one), or which body it takes
+    /// to make one. Allocates nothing unless a rule looks into the request.
     pub fn decide(&self, request: &Request, at: Moment) -> Decision {
-        let matches = |number: usize| self.conditions.get(number)?.matches(request, at);
-        if let Some((number, _)) = self.deny.first(&request.host, matches) {
+        let judge = |number: usize| self.conditions.get(number).map_or(Judged::No, |c| c.judge(request, at));
+        let denies = |number: usize| match judge(number) {
+            Judged::Yes(template) => Some(template),
+            Judged::No | Judged::Needs(_) => None,
+        };
+        if let Some((number, _)) = self.deny.first(&request.host, denies) {
             return Decision::Deny { rule: self.rules.get(number).cloned() };
         }
-        let allowed = self.allow.first(&request.host, matches);
-        match allowed.and_then(|(number, template)| Some((self.rules.get(number)?, template))) {
-            Some((rule, template)) => Decision::Allow { rule: rule.clone(), template: template.clone() },
-            None => Decision::Deny { rule: None },
+        let may_allow = |number: usize| match judge(number) {
+            Judged::No => None,
+            judged @ (Judged::Yes(_) | Judged::Needs(_)) => Some(judged),
+        };
+        let Some((number, judged)) = self.allow.first(&request.host, may_allow) else {
+            return Decision::Deny { rule: None };
+        };
+        let wanted = self.wanted(request, at);
+        match (judged, wanted, self.rules.get(number)) {
+            (Judged::Yes(template), None, Some(rule)) => {
+                Decision::Allow { rule: rule.clone(), template: template.clone() }
+            }
+            (_, Some(wanted), _) => Decision::Needs(wanted),
+            (_, None, _) => Decision::Deny { rule: None },
         }
+    }
+
+    /// What the deny rules have to see of the body, and the allow rules up to the first that needs
+    /// nothing of it. Nothing, once the body has been read.
+    fn wanted(&self, request: &Request, at: Moment) -> Option<Wanted> {
+        if !matches!(request.body, Body::Unread) || self.body_rules.is_empty() {
+            return None;
+        }
+        let judge = |number: usize| self.conditions.get(number).map_or(Judged::No, |c| c.judge(request, at));
+        let settles = |number: usize| matches!(judge(number), Judged::Yes(_)).then_some(());
+        let settled = self.allow.first(&request.host, settles).map_or(usize::MAX, |(number, ())| number);
+        let needs = |number: &usize| match judge(*number) {
+            Judged::Needs(wanted) => Some(wanted),
+            Judged::Yes(_) | Judged::No => None,
+        };
+        self.body_rules.iter().take_while(|number| **number < settled).filter_map(needs).reduce(Wanted::and)
     }
 
     /// Could any allow rule match this endpoint? For the TLS handshake, before a request is seen.

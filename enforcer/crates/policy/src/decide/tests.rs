@@ -6,7 +6,7 @@ use crate::canon::{Host, Request, Scheme};
 use crate::policy::{AgentPolicy, Decision, NameMatch, PolicySet, Source};
 use crate::window::Moment;
 
-fn load(text: &str) -> AgentPolicy {
+pub(super) fn load(text: &str) -> AgentPolicy {
     let text = format!("version: 1\nagent: bot\n{text}");
     let compiled =
         PolicySet::compile(&[Source { name: "p.yaml".into(), text }]).unwrap_or_else(|e| panic!("{e}"));
@@ -14,11 +14,12 @@ fn load(text: &str) -> AgentPolicy {
     std::sync::Arc::try_unwrap(agents.pop_first().unwrap().1).unwrap()
 }
 
-fn told(policy: &AgentPolicy, request: &Request) -> String {
+pub(super) fn told(policy: &AgentPolicy, request: &Request) -> String {
     match policy.decide(request, Moment::ANY) {
         Decision::Allow { rule, template } => format!("allow {} {template}", rule.name),
         Decision::Deny { rule: Some(rule) } => format!("deny {}", rule.name),
         Decision::Deny { rule: None } => "deny".to_owned(),
+        Decision::Needs(wanted) => format!("needs {}", wanted.kinds()),
     }
 }
 
@@ -115,6 +116,7 @@ allow:
             Decision::Deny { rule } => {
                 format!("deny{}", rule.map_or(String::new(), |rule| format!(" {}", rule.name)))
             }
+            Decision::Needs(_) => panic!("no rule looks into bodies"),
         };
         assert_eq!(verdict, expected, "{at:?}");
         assert_eq!(policy.explain(&post, at).allowed, expected.starts_with("allow"));

@@ -12,6 +12,7 @@ const RATE: &Form = &Form::OneOrList(&Form::Text(&values::RATE));
 const BUDGET: &Form = &Form::OneOrList(&Form::Text(&limits::BUDGET));
 const SIZE: &Form = &Form::Text(&values::SIZE);
 const ENV: &Form = &Form::Text(&values::VARIABLE);
+const CHECKS: &Form = &Form::Keyed(&Form::Section(&CHECK));
 const BOOL: &Form = &Form::Words(&["true", "false"]);
 
 pub(crate) const POLICY: Shape = Shape::of(
@@ -56,10 +57,6 @@ pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY)
 const fn rule() -> Shape {
     Shape::of("a rule", RULE).later(&[
         "tls",
-        "query",
-        "headers",
-        "form",
-        "json",
         "graphql",
         "mcp",
         "git",
@@ -99,6 +96,10 @@ const RULE: &[Field] = &[
         PATH,
         "Path templates: `*` or `{name}` is one segment, `**` any number of them; without it, any path.",
     ),
+    field("query", CHECKS, "What fields of the query have to be."),
+    field("headers", CHECKS, "What header fields have to be."),
+    field("form", CHECKS, "What fields of a form in the body have to be."),
+    field("json", CHECKS, "What has to stand in a JSON body, by place: `head.repo`, `items[*].price`."),
     field("credential", NAME, "The credential, from `credentials`, that such a request gets."),
     field("rate", RATE, "How often, for example `30/min burst 10`; over it, requests are refused."),
     field("max_body", SIZE, "The largest request body, for example `10MiB`."),
@@ -171,10 +172,32 @@ pub(super) const WHEN: Shape = Shape::of(
     ],
 );
 
+pub(super) const CHECK: Shape = Shape::of(
+    "a check",
+    &[
+        field("equals", &Form::Scalar, "The value; unquoted `5`, `true` and `null` are no texts."),
+        field("in", &Form::OneOrList(&Form::Scalar), "One of these values."),
+        field("not_in", &Form::OneOrList(&Form::Scalar), "None of these values; it has to be there."),
+        field(
+            "glob",
+            &Form::OneOrList(&Form::Scalar),
+            "A text with `*` for a run without blanks, commas, semicolons and quotes, `**` for any run.",
+        ),
+        field("matches", &Form::Scalar, "A regular expression for the whole value."),
+        field("max", &Form::Scalar, "The largest number."),
+        field("min", &Form::Scalar, "The smallest number."),
+        field("max_length", &Form::Text(&limits::COUNT), "The most characters, or items of a list."),
+        field("exists", BOOL, "Is it there?"),
+    ],
+);
+
 pub(super) const TEST: Shape = Shape::of(
     "a test",
     &[
         field("request", &Form::Text(&values::REQUEST), "METHOD and URL."),
+        field("headers", &Form::Keyed(&Form::OneOrList(&Form::Scalar)), "Its header fields."),
+        field("json", &Form::Any, "Its body, as JSON."),
+        field("form", &Form::Scalar, "Its body, as a form: `a=1&b=2`."),
         field("expect", &Form::Words(&["allow", "deny"]), "What must become of it."),
         field("by", NAME, "The rule that must decide."),
         field(
@@ -185,7 +208,7 @@ pub(super) const TEST: Shape = Shape::of(
     ],
 )
 .needs(&["request", "expect"])
-.later(&["json", "headers", "times"]);
+.later(&["times"]);
 
 pub(super) const CREDENTIAL: Shape = Shape::of(
     "a credential",

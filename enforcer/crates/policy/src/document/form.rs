@@ -38,6 +38,12 @@ pub(crate) enum Form {
     OneOrList(&'static Form),
     /// a mapping from names of the user's choosing
     Named(&'static Form),
+    /// a mapping from names that the server chose
+    Keyed(&'static Form),
+    /// any single value
+    Scalar,
+    /// whatever YAML can say
+    Any,
     Either(&'static [Form]),
 }
 

@@ -5,6 +5,8 @@
 //!
 //! Left out: whether names refer to anything. That takes the whole file and is `compile`'s.
 
+mod case;
+mod checks;
 mod credential;
 mod fields;
 mod form;
@@ -16,12 +18,12 @@ mod tests;
 mod values;
 mod when;
 
-use crate::canon::{Host, Request, shown};
+use crate::canon::Host;
 use crate::diagnostics::{File, Report, Span};
 use crate::name::Name;
 use crate::policy::{CredentialSpec, Durability};
-use crate::window::Moment;
 use crate::yaml::{Entry, Node};
+pub(crate) use case::Case;
 pub(crate) use fields::POLICY;
 pub(crate) use form::{Form, Shape, Text};
 pub(crate) use limits::Limits;
@@ -54,16 +56,6 @@ pub(crate) struct Document {
     pub(crate) tests: Vec<Case>,
 }
 
-/// An entry of `tests:`.
-#[derive(Debug)]
-pub(crate) struct Case {
-    pub(crate) request: At<Request>,
-    pub(crate) allow: bool,
-    pub(crate) by: Option<At<String>>,
-    /// `ANY` where none is named: a test must not pass or fail by the time of day
-    pub(crate) at: Moment,
-}
-
 pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Document> {
     let mut reader = Reader::new(file, report);
     let r = &mut reader;
@@ -93,7 +85,7 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         private_addresses: Vec::new(),
         also_resolved: Vec::new(),
         durability: Durability::Written,
-        tests: top.get("tests").map(|e| read_tests(r, e)).unwrap_or_default(),
+        tests: top.get("tests").map(|e| case::read_all(r, e)).unwrap_or_default(),
     };
     if let Some(dns) = top.get("dns").and_then(|entry| r.section(entry, &fields::DNS)) {
         document.private_addresses =
@@ -122,75 +114,5 @@ fn read_version(r: &mut Reader<'_>, root: &Node, entry: Option<&Entry>) {
     {
         let message = format!("version `{}` is not known here; this enforcer reads version 1", text.value);
         r.error("E001", &text.span, message);
-    }
-}
-
-fn read_tests(r: &mut Reader<'_>, entry: &Entry) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for node in r.list(entry) {
-        let Some(fields) = r.fields(node, &fields::TEST) else { continue };
-        let request = match fields.get("request") {
-            Some(entry) => read_request(r, entry),
-            None => {
-                r.missing(node, "a test needs a request", "write `request: \"GET https://HOST/PATH\"`");
-                None
-            }
-        };
-        let allow = match fields.get("expect") {
-            Some(entry) => r.choice(entry, &[("allow", true), ("deny", false)], &["approve"]),
-            None => {
-                r.missing(
-                    node,
-                    "a test needs to say what it expects",
-                    "write `expect: allow` or `expect: deny`",
-                );
-                None
-            }
-        };
-        let by = fields.get("by").and_then(|entry| r.text(entry));
-        let at = match fields.get("at") {
-            Some(entry) => read_moment(r, entry),
-            None => Some(Moment::ANY),
-        };
-        if let (Some(request), Some(allow), Some(at)) = (request, allow, at) {
-            cases.push(Case { request, allow, by, at });
-        }
-    }
-    cases
-}
-
-fn read_moment(r: &mut Reader<'_>, entry: &Entry) -> Option<Moment> {
-    let text = r.text(entry)?;
-    let moment = Moment::parse(&text.value);
-    if moment.is_none() {
-        r.error_with(
-            "E001",
-            &text.span,
-            format!("`{}` is not a moment", shown(&text.value)),
-            "write for example `2026-01-05T10:00:00+01:00`",
-        );
-    }
-    moment
-}
-
-fn read_request(r: &mut Reader<'_>, entry: &Entry) -> Option<At<Request>> {
-    let text = r.text(entry)?;
-    let Some((method, url)) = text.value.split_once(' ') else {
-        let message = format!("`{}` is not a request", shown(&text.value));
-        r.error_with(
-            "E001",
-            &text.span,
-            message,
-            "write METHOD and URL, for example `GET https://HOST/PATH`",
-        );
-        return None;
-    };
-    match Request::parse(method, url) {
-        Ok(value) => Some(At { value, span: text.span }),
-        Err(error) => {
-            let hint = "such a request is refused before any rule is asked, so there is nothing to test";
-            r.error_with("E001", &text.span, error.to_string(), hint);
-            None
-        }
     }
 }

@@ -94,14 +94,12 @@ impl<'a> Reader<'a> {
         if shape.later.contains(&word) {
             return self.unenforced(&entry.key_span, word);
         }
-        let message =
-            format!("unknown field `{}` in {}, expected one of {}", shown(word), shape.what, shape.listed());
-        match nearest(word, shape.names().chain(shape.later.iter().copied())) {
-            Some(near) => {
-                self.error_with("E001", &entry.key_span, message, format!("did you mean `{near}`?"))
-            }
-            None => self.error("E001", &entry.key_span, message),
-        }
+        let message = format!("unknown field `{}` in {}", shown(word), shape.what);
+        let hint = match nearest(word, shape.names().chain(shape.later.iter().copied())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", shape.listed()),
+        };
+        self.error_with("E001", &entry.key_span, message, hint);
     }
 
     /// The text of a single value.

@@ -3,9 +3,8 @@
 //! What an absent field means is decided here and nowhere else. In `allow`: host must be there,
 //! protocol is https, port is the protocol's own, methods and paths are any. In `deny`: any, always.
 
-use super::fields;
 use super::reader::{Fields, Reader};
-use super::{At, values, when};
+use super::{At, checks, fields, values, when};
 use crate::canon::{Method, Scheme, shown};
 use crate::diagnostics::{Span, nearest};
 use crate::matcher::{Conditions, HostPattern, Template};
@@ -97,7 +96,8 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
             methods,
             when,
             templates,
-            slash_blind: effect == Effect::Deny,
+            checks: checks::read(r, fields, effect),
+            wide: effect == Effect::Deny,
         },
         host_spans: match fields.get("host") {
             Some(_) => hosts.into_iter().map(|host| host.span).collect(),

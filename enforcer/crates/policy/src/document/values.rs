@@ -149,6 +149,16 @@ fn whole_number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
+/// A whole number from 1.
+pub(super) fn count(r: &mut Reader<'_>, entry: &Entry) -> Option<u64> {
+    let text = r.text(entry)?;
+    let count = whole_number(&text.value).filter(|count| (1..u64::MAX).contains(count));
+    if count.is_none() {
+        r.error("E001", &text.span, format!("`{}` is not a whole number from 1", shown(&text.value)));
+    }
+    count
+}
+
 pub(super) fn size(r: &mut Reader<'_>, entry: &Entry) -> Option<u64> {
     let text = r.text(entry)?;
     match parse_size(&text.value) {

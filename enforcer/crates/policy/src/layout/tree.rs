@@ -314,7 +314,7 @@ fn order(piece: &mut Piece, form: &Form) {
         (Form::List(items) | Form::OneOrList(items), Kind::List { slots, .. }) => {
             slots.iter_mut().for_each(|slot| order(&mut slot.value, items));
         }
-        (Form::Named(values), Kind::Map { slots, .. }) => {
+        (Form::Named(values) | Form::Keyed(values), Kind::Map { slots, .. }) => {
             slots.iter_mut().for_each(|slot| order(&mut slot.value, values));
         }
         (Form::OneOrList(items), Kind::Map { .. }) => order(piece, items),
@@ -327,7 +327,10 @@ fn order(piece: &mut Piece, form: &Form) {
             | Form::OneOf(_)
             | Form::List(_)
             | Form::OneOrList(_)
-            | Form::Named(_),
+            | Form::Named(_)
+            | Form::Keyed(_)
+            | Form::Scalar
+            | Form::Any,
             _,
         ) => {}
     }

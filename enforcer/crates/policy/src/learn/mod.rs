@@ -62,11 +62,5 @@ pub fn recorded(
         "http" => Scheme::Http,
         other => return Err(RequestError::new("url_scheme", format!("`{other}` is not HTTP"))),
     };
-    Ok(Request {
-        scheme,
-        host: Host::parse(host)?,
-        port,
-        method: Method::parse(method)?,
-        target: Target::parse(path)?,
-    })
+    Ok(Request::new(scheme, Host::parse(host)?, port, Method::parse(method)?, Target::parse(path)?))
 }

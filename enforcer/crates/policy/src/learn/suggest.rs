@@ -51,7 +51,7 @@ pub fn suggest(agent: &str, current: Option<&Source>, seen: &[Seen]) -> Result<S
     let Compiled { set, .. } = PolicySet::compile(&[Source { name, text: text.clone() }])?;
     let covered = |one: &&&Seen| {
         set.agent(agent)
-            .is_some_and(|policy| matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. }))
+            .is_some_and(|policy| !matches!(policy.decide(&one.request, one.moment()), Decision::Deny { .. }))
     };
     let (good, bad): (Vec<&Seen>, Vec<&Seen>) = taken.iter().copied().partition(|one| covered(&one));
     for one in bad {

@@ -71,22 +71,22 @@ pub fn unused(source: &Source, seen: &[Seen]) -> Result<Unused, Report> {
 fn uses<'p>(policy: &'p AgentPolicy, seen: &[Seen]) -> BTreeMap<&'p str, Use> {
     let mut used: BTreeMap<&str, Use> = BTreeMap::new();
     for one in seen {
-        let decided = match policy.decide(&one.request, one.moment()) {
-            Decision::Allow { rule, .. } => Some(rule),
-            Decision::Deny { .. } => None,
-        };
-        let Some(rule) = decided else { continue };
-        let number = policy.rules.iter().position(|own| own.name == rule.name);
-        let Some((rule, conditions)) =
-            number.and_then(|number| Some((policy.rules.get(number)?, policy.conditions.get(number)?)))
-        else {
+        if let Decision::Deny { rule: Some(_) } = policy.decide(&one.request, one.moment()) {
             continue;
-        };
-        let own = used.entry(rule.name.as_str()).or_default();
-        own.methods.insert(one.request.method.clone());
-        // Of several patterns for a host, the first is the one it takes.
-        let host = &one.request.host;
-        own.hosts.extend(conditions.hosts.iter().position(|pattern: &HostPattern| pattern.matches(host)));
+        }
+        // A receipt does not tell what checks look at, so every rule up to the first without any may be
+        // the one that was used.
+        let allow = policy.rules.iter().zip(&policy.conditions).skip(policy.denies);
+        for (rule, conditions) in allow.filter(|(_, own)| own.takes_head(&one.request, one.moment())) {
+            let own = used.entry(rule.name.as_str()).or_default();
+            own.methods.insert(one.request.method.clone());
+            // Of several patterns for a host, the first is the one it takes.
+            let host = &one.request.host;
+            own.hosts.extend(conditions.hosts.iter().position(|pattern: &HostPattern| pattern.matches(host)));
+            if conditions.checks.is_empty() {
+                break;
+            }
+        }
     }
     used
 }

@@ -1,20 +1,31 @@
-//! What one rule asks of a request: host, scheme, port, method, path, each a closed condition.
+//! What one rule asks of a request: host, scheme, port, method, path, and checks, each a closed condition.
 //!
 //! There is no "unset" in here. Whoever builds [`Conditions`] decides what an absent field means,
 //! once: in `deny` it always means anything; in `allow` a protocol is https and a port its default.
 //!
 //! Left out: effect and order of rules, which are `decide`'s.
 
+mod check;
+mod checks;
 mod host;
 mod index;
+mod json;
+mod path;
+mod query;
 mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::{Check, Glob, Kind, Literal, Pattern, Stops, Test};
+pub(crate) use checks::{Checks, Held};
 pub(crate) use host::HostPattern;
 pub(crate) use index::Index;
+pub(crate) use json::Place;
+pub(crate) use path::JsonPath;
+pub(crate) use query::Field;
 pub use template::Template;
 
+use crate::body::Wanted;
 use crate::canon::{Host, Method, Request, Scheme};
 use crate::window::{Moment, Window};
 
@@ -32,13 +43,27 @@ pub(crate) struct Conditions {
     pub(crate) templates: Vec<Template>,
     /// `None`: always
     pub(crate) when: Option<Window>,
-    /// In a deny rule a final `/` makes no difference, since servers serve both spellings.
-    pub(crate) slash_blind: bool,
+    pub(crate) checks: Checks,
+    /// In a deny rule doubt counts as met, and a final `/` makes no difference, since servers serve both
+    /// spellings.
+    pub(crate) wide: bool,
+}
+
+/// What a rule makes of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Judged<'a> {
+    No,
+    /// with the template that matched
+    Yes(&'a Template),
+    /// The body decides, and has not been read.
+    Needs(Wanted),
 }
 
 /// A condition a request does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unmet {
+    /// as a sentence
+    Check(String),
     Time,
     Path,
     Method,
@@ -48,14 +73,21 @@ pub(crate) enum Unmet {
 }
 
 impl Conditions {
-    /// The template that matched, where all conditions are met.
-    pub(crate) fn matches(&self, request: &Request, at: Moment) -> Option<&Template> {
+    pub(crate) fn judge(&self, request: &Request, at: Moment) -> Judged<'_> {
         if !self.reaches(request.scheme, &request.host, request.port, at)
             || !self.takes_method(&request.method)
         {
-            return None;
+            return Judged::No;
         }
-        self.template(request.target.path())
+        let Some(template) = self.template(request.target.path()) else { return Judged::No };
+        if self.checks.is_empty() {
+            return Judged::Yes(template);
+        }
+        match self.checks.hold(request, self.wide) {
+            Held::Yes => Judged::Yes(template),
+            Held::No => Judged::No,
+            Held::Needs(wanted) => Judged::Needs(wanted),
+        }
     }
 
     /// Are the conditions that are known before a request is seen met?
@@ -72,10 +104,19 @@ impl Conditions {
 
     /// Does it match whatever the request asks of the endpoint?
     pub(crate) fn whole_endpoint(&self) -> bool {
-        self.methods.is_none() && self.templates.iter().any(Template::is_any)
+        self.methods.is_none() && self.checks.is_empty() && self.templates.iter().any(Template::is_any)
     }
 
+    /// Checks last, and only of a request that is otherwise met: of another one they mean little.
     pub(crate) fn unmet(&self, request: &Request, at: Moment) -> Vec<Unmet> {
+        let unmet = self.unmet_head(request, at);
+        if unmet.is_empty() {
+            return self.checks.unmet(request, self.wide).into_iter().map(Unmet::Check).collect();
+        }
+        unmet
+    }
+
+    fn unmet_head(&self, request: &Request, at: Moment) -> Vec<Unmet> {
         [
             (Unmet::Host, self.hosts.iter().any(|pattern| pattern.matches(&request.host))),
             (Unmet::Scheme, self.scheme.is_none_or(|own| own == request.scheme)),
@@ -90,7 +131,8 @@ impl Conditions {
         .collect()
     }
 
-    /// Does every request `other` matches match here too? A `false` may be wrong, a `true` never is.
+    /// Does every request that `other` matches match here too (where this is of an allow rule, `other` is
+    /// too)? A `false` may be wrong, a `true` never is.
     pub(crate) fn covers(&self, other: &Conditions) -> bool {
         self.scheme.is_none_or(|own| other.scheme == Some(own))
             && self.port.is_none_or(|own| other.port == Some(own))
@@ -102,6 +144,7 @@ impl Conditions {
             }
             && other.hosts.iter().all(|host| self.hosts.iter().any(|own| own.covers(host)))
             && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
+            && self.checks.covers(&other.checks)
     }
 
     /// The same with one host, one method and one template each; together they match what this matches.
@@ -126,9 +169,14 @@ impl Conditions {
         atoms
     }
 
+    /// Would it match if every check held?
+    pub(crate) fn takes_head(&self, request: &Request, at: Moment) -> bool {
+        self.unmet_head(request, at).is_empty()
+    }
+
     /// Is there nothing in it that a method and a URL do not tell?
     pub(crate) fn judged_by_head(&self) -> bool {
-        self.when.is_none()
+        self.when.is_none() && self.checks.is_empty()
     }
 
     /// Could a request match both? A `true` may be wrong, a `false` never is.
@@ -152,7 +200,7 @@ impl Conditions {
 
     fn template(&self, path: &str) -> Option<&Template> {
         let path = match path.strip_suffix('/') {
-            Some(shorter) if self.slash_blind && !shorter.is_empty() => shorter,
+            Some(shorter) if self.wide && !shorter.is_empty() => shorter,
             _ => path,
         };
         self.templates.iter().find(|template| template.matches(path))

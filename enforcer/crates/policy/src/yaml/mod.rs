@@ -20,6 +20,9 @@ use crate::diagnostics::Span;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
+    /// A scalar in quotes (or as a block). Only where a value stands for one of a request, which may have
+    /// types, is there a difference.
+    pub(crate) quoted: bool,
 }
 
 #[derive(Debug)]

@@ -75,7 +75,7 @@ impl Builder<'_> {
                 } else {
                     Value::Scalar(text.into_owned())
                 };
-                self.node(Node { span, value });
+                self.node(Node { span, value, quoted: !plain });
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_properties(&span, anchor != 0, tag.is_some());
@@ -89,7 +89,7 @@ impl Builder<'_> {
             Event::UnresolvedAlias(name) => {
                 let hint = format!("write \"*{name}\"; in YAML a bare `*` refers to an anchor");
                 self.error(&span, "a value that starts with `*` must be in quotes", Some(&hint));
-                self.node(Node { span, value: Value::Null });
+                self.node(Node { span, value: Value::Null, quoted: false });
             }
             Event::Alias(_) => {
                 self.error(
@@ -97,7 +97,7 @@ impl Builder<'_> {
                     "aliases (`*name`) are not part of the policy language",
                     Some("write the value out"),
                 );
-                self.node(Node { span, value: Value::Null });
+                self.node(Node { span, value: Value::Null, quoted: false });
             }
             Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             // Comments and anchor events were not asked for; a kind of event added later must not slip by.
@@ -146,10 +146,10 @@ impl Builder<'_> {
     fn close(&mut self, end: usize) {
         let node = match self.open.pop() {
             Some(Open::List { start, items }) => {
-                Node { span: start..end.max(start), value: Value::List(items) }
+                Node { span: start..end.max(start), value: Value::List(items), quoted: false }
             }
             Some(Open::Map { start, entries, key: _ }) => {
-                Node { span: start..end.max(start), value: Value::Map(entries) }
+                Node { span: start..end.max(start), value: Value::Map(entries), quoted: false }
             }
             None => return,
         };

@@ -54,7 +54,7 @@ impl From<RequestError> for Unclear {
     }
 }
 
-/// The request, canonical, or why there is none.
+/// The request, canonical, or why there is none. Its headers are still to be cleaned.
 pub fn read(parts: &Parts, arrived: Arrived<'_>) -> Result<Request, Unclear> {
     if parts.headers.len() > MAX_HEADERS {
         let reason = format!("there are more than {MAX_HEADERS} header fields");
@@ -81,7 +81,7 @@ pub fn read(parts: &Parts, arrived: Arrived<'_>) -> Result<Request, Unclear> {
         return Err(bad("`*` is not a target here"));
     }
     let target = Target::parse(target)?;
-    Ok(Request { scheme, host, port, method, target })
+    Ok(Request::new(scheme, host, port, method, target))
 }
 
 /// What can be said of a request that [`read`] refused.
