@@ -9,6 +9,11 @@
 pub const INJECTOR_PORT: u16 = 923;
 /// UDP and TCP port of the resolver's listeners, on 127.0.0.1 and ::1 of every governed namespace.
 pub const RESOLVER_PORT: u16 = 53;
+/// Ports of both in namespaces that we did not make, where those above may be taken or several sessions meet: a pair
+/// for each session, the injector's first. IANA has assigned none of them to anybody.
+pub const SHARED_PORT_FIRST: u16 = 924;
+/// The last port of the last pair.
+pub const SHARED_PORT_LAST: u16 = 951;
 
 /// TCP option kind of the tag on a redirected SYN (RFC 4727 experimental).
 pub const TAG_OPTION_KIND: u8 = 254;
@@ -59,19 +64,45 @@ pub struct ConnectRecord {
     pub comm: [u8; 16],
 }
 
-/// What one governed agent cgroup is allowed to be; key: cgroup id.
+/// A governed agent cgroup; key: cgroup id. With its entry gone the agent is denied everything, at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
-    /// The only network namespace that this agent may connect from.
-    pub netns_cookie: u64,
-    /// Bits of [`flags`].
-    pub flags: u32,
     /// Its own among those governed, below [`AGENT_SLOTS`].
     pub slot: u32,
+    /// Must be zero.
+    pub reserved: u32,
 }
 
-/// Bits of [`AgentEntry::flags`].
+/// A network namespace that an agent may connect from: the key of [`NamespaceEntry`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceKey {
+    pub cgroup_id: u64,
+    pub netns_cookie: u64,
+}
+
+/// How an agent connects from one network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceEntry {
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Where the injector listens for this agent, host order.
+    pub injector_port: u16,
+    /// The same for the resolver.
+    pub resolver_port: u16,
+}
+
+/// An agent tried to connect from a namespace that has no entry, and was refused; sent through a ring buffer of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewNamespace {
+    pub cgroup_id: u64,
+    pub netns_cookie: u64,
+}
+
+/// Bits of [`NamespaceEntry::flags`].
 pub mod flags {
     /// The namespace holds only this agent and our listeners: loopback is the agent's own.
     pub const PRIVATE_NETNS: u32 = 1;
@@ -119,6 +150,8 @@ pub mod hook {
     pub const SETSOCKOPT: u16 = 8;
     pub const EGRESS: u16 = 9;
     pub const INGRESS: u16 = 10;
+    /// tcx egress of a network device.
+    pub const DEVICE: u16 = 11;
 }
 
 /// Why it refused.
@@ -165,6 +198,10 @@ pub mod counter {
 pub mod map {
     /// Hash: cgroup id of an agent → [`AgentEntry`](crate::AgentEntry).
     pub const AGENTS: &str = "AGENTS";
+    /// Hash: [`NamespaceKey`](crate::NamespaceKey) → [`NamespaceEntry`](crate::NamespaceEntry).
+    pub const NAMESPACES: &str = "NAMESPACES";
+    /// Ring buffer of [`NewNamespace`](crate::NewNamespace), for the keeper.
+    pub const NEW_NAMESPACES: &str = "NEW_NAMESPACES";
     /// Hash: [`record_key`](crate::record_key) → [`ConnectRecord`](crate::ConnectRecord).
     pub const RECORDS: &str = "RECORDS";
     /// Array: slot → the number of its last connect, `u64`.
@@ -177,8 +214,10 @@ pub mod map {
     pub const SOCKETS: &str = "SOCKETS";
 }
 
-/// Name of the global that holds the cgroup level of the agents: one below the managed root.
+/// Name of the global that holds the cgroup level of the agents: one below the managed root, or that of the attached cgroup.
 pub const AGENT_LEVEL_GLOBAL: &str = "AGENT_LEVEL";
+/// Name of the global that holds the id of the attached cgroup; 0 for the managed root.
+pub const ATTACHED_GLOBAL: &str = "ATTACHED";
 
 #[cfg(feature = "user")]
 mod user {
@@ -186,6 +225,10 @@ mod user {
     unsafe impl aya::Pod for crate::ConnectRecord {}
     // SAFETY: as above.
     unsafe impl aya::Pod for crate::AgentEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::NamespaceKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for crate::NamespaceEntry {}
 }
 
 #[cfg(test)]
@@ -226,7 +269,10 @@ mod tests {
     #[test]
     fn shared_types_have_no_padding() {
         assert_eq!(size_of::<super::ConnectRecord>(), 8 * 4 + 16 + 4 + 12 + 16);
-        assert_eq!(size_of::<super::AgentEntry>(), 16);
+        assert_eq!(size_of::<super::AgentEntry>(), 8);
+        assert_eq!(size_of::<super::NamespaceKey>(), 16);
+        assert_eq!(size_of::<super::NamespaceEntry>(), 8);
+        assert_eq!(size_of::<super::NewNamespace>(), 16);
         assert_eq!(size_of::<super::RefusalEvent>(), 16 + 16 + 8 + 16 + 16);
     }
 }

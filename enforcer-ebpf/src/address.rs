@@ -1,6 +1,7 @@
 //! Destinations, and what a socket address context says about one. No decision is taken here.
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::programs::SockAddrContext;
+use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT, SHARED_PORT_FIRST, SHARED_PORT_LAST};
 
 use crate::maps::Peer;
 
@@ -19,6 +20,12 @@ const LOOPBACK6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
 /// 192.0.0.8 (RFC 7600, IPv4 dummy address) and 100::1 (RFC 6666), put on `lo` of an agent's namespace.
 const DUMMY4: u32 = 0xc000_0008_u32.to_be();
 const DUMMY6: [u32; 4] = [0x0100_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+
+/// A port that the injector or the resolver may listen on.
+#[inline(always)]
+pub(crate) fn is_reserved(port: u16) -> bool {
+    matches!(port, INJECTOR_PORT | RESOLVER_PORT | SHARED_PORT_FIRST..=SHARED_PORT_LAST)
+}
 
 /// Where something is to go.
 #[derive(Clone, Copy)]
@@ -57,6 +64,12 @@ impl Destination {
     #[inline(always)]
     pub(crate) fn ours(&self, port: u16) -> Self {
         if self.is_v4() { Destination::v4(LOOPBACK4, port) } else { Destination { addr_be: LOOPBACK6, port } }
+    }
+
+    /// What a rewrite of `asked` led to.
+    #[inline(always)]
+    pub(crate) fn is_ours_for(&self, asked: &Destination) -> bool {
+        asked.port != 0 && is_reserved(self.port) && self.is(&asked.ours(self.port))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! would receive redirected connections.
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT, hook, reason};
+use enforcer_common::{hook, reason};
 
 use crate::address::{self, Family};
 use crate::agent::Agent;
@@ -22,8 +22,8 @@ pub fn bind6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn try_bind(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
     let _agent = Agent::caller()?;
-    match address::read(ctx, family).port {
-        INJECTOR_PORT | RESOLVER_PORT => Err(Denial(reason::RESERVED_PORT)),
-        _ => Ok(Way::AsAsked),
+    if address::is_reserved(address::read(ctx, family).port) {
+        return Err(Denial(reason::RESERVED_PORT));
     }
+    Ok(Way::AsAsked)
 }

@@ -3,10 +3,10 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use enforcer_common::{ConnectRecord, INJECTOR_PORT, RESOLVER_PORT, counter, hook, reason, record_key};
+use enforcer_common::{ConnectRecord, RESOLVER_PORT, counter, hook, reason, record_key};
 
 use crate::address::{self, AF_INET, AF_INET6, Destination, Family, TCP, UDP};
-use crate::agent::{Agent, caller_id};
+use crate::agent::{Agent, Namespace, caller_id};
 use crate::event::{Attempt, Denial, Task, count, report};
 use crate::maps::{Peer, RECORDS, next_tag};
 
@@ -30,7 +30,7 @@ pub(crate) enum Way {
 
 /// The table of the whole product, as far as the kernel decides it.
 #[inline(always)]
-pub(crate) fn way(agent: &Agent, protocol: u32, to: &Destination) -> Result<Way, Denial> {
+pub(crate) fn way(namespace: &Namespace, protocol: u32, to: &Destination) -> Result<Way, Denial> {
     if protocol != TCP && protocol != UDP {
         return Err(Denial(reason::TRAFFIC_KIND));
     }
@@ -39,10 +39,10 @@ pub(crate) fn way(agent: &Agent, protocol: u32, to: &Destination) -> Result<Way,
     }
     if to.is_local() {
         // Without a rewrite there is no record: nobody talks to the injector directly.
-        if to.port == INJECTOR_PORT {
+        if address::is_reserved(to.port) {
             return Err(Denial(reason::RESERVED_PORT));
         }
-        if agent.private_netns() {
+        if namespace.private() {
             return Ok(Way::AsAsked);
         }
     }
@@ -53,9 +53,9 @@ pub(crate) fn way(agent: &Agent, protocol: u32, to: &Destination) -> Result<Way,
 fn try_connect(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
     let agent = Agent::caller()?;
     let sk = address::socket(ctx);
-    let socket = agent.own(ctx, sk)?;
+    let (socket, namespace) = agent.own(ctx, sk)?;
     let to = address::read(ctx, family);
-    let way = way(&agent, address::protocol(ctx), &to)?;
+    let way = way(&namespace, address::protocol(ctx), &to)?;
 
     // What an earlier connect of this socket left behind is not true of this one.
     socket.tag = 0;
@@ -66,10 +66,10 @@ fn try_connect(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
             return Ok(way);
         }
         Way::Injector => {
-            socket.tag = keep(&agent, &to)?;
-            INJECTOR_PORT
+            socket.tag = keep(&agent, &namespace, &to)?;
+            namespace.injector_port
         }
-        Way::Resolver => RESOLVER_PORT,
+        Way::Resolver => namespace.resolver_port,
     };
     socket.connected = to.as_peer();
     socket.asked = to.as_peer();
@@ -79,22 +79,22 @@ fn try_connect(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
 
 /// Writes the record of this connect, and says by which tag the injector finds it.
 #[inline(always)]
-fn keep(agent: &Agent, to: &Destination) -> Result<u64, Denial> {
+fn keep(agent: &Agent, namespace: &Namespace, to: &Destination) -> Result<u64, Denial> {
     let tag = next_tag(agent.slot).ok_or(Denial(reason::INTERNAL))?;
-    match RECORDS.insert(record_key(tag), record(agent, to, tag), 0) {
+    match RECORDS.insert(record_key(tag), record(agent, namespace, to, tag), 0) {
         Ok(()) => Ok(tag),
         Err(_) => Err(Denial(reason::INTERNAL)),
     }
 }
 
 #[inline(always)]
-fn record(agent: &Agent, to: &Destination, tag: u64) -> ConnectRecord {
+fn record(agent: &Agent, namespace: &Namespace, to: &Destination, tag: u64) -> ConnectRecord {
     let task = Task::current();
     let (family, addr_be) = to.plain();
     ConnectRecord {
         tag,
         cgroup_id: agent.id,
-        netns_cookie: agent.netns_cookie,
+        netns_cookie: namespace.cookie,
         // SAFETY: a helper without arguments.
         at_ns: unsafe { bpf_ktime_get_ns() },
         addr_be,

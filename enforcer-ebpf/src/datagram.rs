@@ -2,9 +2,9 @@
 //! that was asked.
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use enforcer_common::{RESOLVER_PORT, hook, reason};
+use enforcer_common::{hook, reason};
 
-use crate::address::{self, Destination, Family};
+use crate::address::{self, Destination, Family, UDP};
 use crate::agent::Agent;
 use crate::connect::{Way, verdict, way};
 use crate::event::Denial;
@@ -39,23 +39,24 @@ pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
 fn try_sendmsg(ctx: &SockAddrContext, family: Family) -> Result<Way, Denial> {
     let agent = Agent::caller()?;
     let sk = address::socket(ctx);
-    let socket = agent.own(ctx, sk)?;
+    let (socket, namespace) = agent.own(ctx, sk)?;
     let to = address::read(ctx, family);
-    let way = way(&agent, address::protocol(ctx), &to)?;
+    let resolver = to.ours(namespace.resolver_port);
+    // SAFETY: the socket of the context.
+    let state = unsafe { (&raw const (*sk).state).read_volatile() };
+    // An IPv6 socket connected to an IPv4-mapped server comes here at every send, with the address that connect wrote:
+    // the server asked for is the one remembered then.
+    if state == CONNECTED && address::protocol(ctx) == UDP && to.is(&resolver) {
+        return Ok(Way::Resolver);
+    }
+    let way = way(&namespace, address::protocol(ctx), &to)?;
     match way {
         Way::AsAsked => {}
         // TCP has no sendmsg hook, so nothing but a resolver question gets here with a rewrite.
         Way::Injector => return Err(Denial(reason::TRAFFIC_KIND)),
         Way::Resolver => {
-            let resolver = to.ours(RESOLVER_PORT);
-            // SAFETY: the socket of the context.
-            let state = unsafe { (&raw const (*sk).state).read_volatile() };
-            // An IPv6 socket connected to an IPv4-mapped server comes here at every send, with the address that connect wrote:
-            // the server asked for is the one remembered then.
-            if !(state == CONNECTED && to.is(&resolver)) {
-                socket.asked = to.as_peer();
-                address::write(ctx, family, &resolver);
-            }
+            socket.asked = to.as_peer();
+            address::write(ctx, family, &resolver);
         }
     }
     Ok(way)
@@ -66,7 +67,7 @@ fn show_asked(ctx: &SockAddrContext, family: Family) {
     let from = address::read(ctx, family);
     let Some(socket) = known(address::socket(ctx)) else { return };
     let asked = Destination::of_peer(&socket.asked);
-    if asked.port != 0 && from.is(&asked.ours(RESOLVER_PORT)) {
+    if from.is_ours_for(&asked) {
         address::write(ctx, family, &asked);
     }
 }

@@ -1,4 +1,5 @@
-//! The half that runs in the kernel: every program here is attached to the managed root and binds all below it.
+//! The half that runs in the kernel: every program here is attached to the managed root, or to a cgroup that
+//! `enforcer attach` names, and binds all below it.
 //!
 //! A file per duty, each with thin entries around a `try_…` that answers `Result<_, Denial>`: the error is the refusal,
 //! and `event` turns it into the verdict, a counter and an event. Unknown is no, in every program.
@@ -14,6 +15,7 @@
 //! | `syn` | the tag of the connect on the SYN |
 //! | `packet` | the last word: packets on `lo` only |
 //! | `sockopt` | options that steer packets |
+//! | `device` | the same last word where a namespace has devices, for what passes no cgroup hook |
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -24,6 +26,7 @@ mod agent;
 mod bind;
 mod connect;
 mod datagram;
+mod device;
 mod event;
 mod maps;
 mod packet;

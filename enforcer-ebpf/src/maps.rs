@@ -6,11 +6,19 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use enforcer_common::{
-    AGENT_SLOTS, AgentEntry, ConnectRecord, RECORDS_PER_AGENT, RefusalEvent, TAG_SLOT_SHIFT, counter,
+    AGENT_SLOTS, AgentEntry, ConnectRecord, NamespaceEntry, NamespaceKey, NewNamespace, RECORDS_PER_AGENT,
+    RefusalEvent, TAG_SLOT_SHIFT, counter,
 };
 
 #[btf_map]
 pub(crate) static AGENTS: HashMap<u64, AgentEntry, { AGENT_SLOTS as usize }> = HashMap::new();
+
+#[btf_map]
+pub(crate) static NAMESPACES: HashMap<NamespaceKey, NamespaceEntry, 4096> = HashMap::new();
+
+/// When it is full the keeper learns of the namespace from its own look at the agent's processes.
+#[btf_map]
+pub(crate) static NEW_NAMESPACES: RingBuf<NewNamespace, 65536> = RingBuf::new();
 
 /// An entry lives from connect to accept. There is room for every share in full, so an agent that connects and connects writes
 /// over its own oldest record and over nobody else's. Entries take memory only while they are there.
@@ -34,10 +42,14 @@ pub(crate) static COUNTERS: PerCpuArray<u64, { counter::SLOTS as usize }> = PerC
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
-/// Cgroup level of the agents, one below the managed root; set when the object is loaded.
+/// Cgroup level of the agents: one below the managed root, or that of the attached cgroup; set when the object is loaded.
 /// Level 0 is the root of the hierarchy, which is no agent: unset, everything is refused.
 #[unsafe(no_mangle)]
 static AGENT_LEVEL: u32 = 0;
+
+/// Id of the attached cgroup that this copy of the programs is for; 0 in the copy for the managed root.
+#[unsafe(no_mangle)]
+static ATTACHED: u64 = 0;
 
 /// What is known of an agent's socket.
 #[repr(C)]
@@ -67,6 +79,11 @@ impl Peer {
 pub(crate) fn agent_level() -> i32 {
     // SAFETY: a static of the object; volatile, since the loader writes its value after compilation.
     unsafe { core::ptr::read_volatile(&raw const AGENT_LEVEL) as i32 }
+}
+
+pub(crate) fn attached() -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const ATTACHED) }
 }
 
 /// A tag that no other connect has, of this agent or another. `None`: a slot that does not exist.

@@ -1,7 +1,6 @@
 //! getpeername tells the peer that was asked for: programs compare and log it. getsockname and /proc show the truth.
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use enforcer_common::{INJECTOR_PORT, RESOLVER_PORT};
 
 use crate::address::{self, Destination, Family};
 use crate::maps::known;
@@ -24,7 +23,7 @@ fn show_connected(ctx: &SockAddrContext, family: Family) {
     let Some(socket) = known(address::socket(ctx)) else { return };
     let asked = Destination::of_peer(&socket.connected);
     // The rewritten peer only, so that a remembered one is never shown for another connection.
-    if asked.port != 0 && (peer.is(&asked.ours(INJECTOR_PORT)) || peer.is(&asked.ours(RESOLVER_PORT))) {
+    if peer.is_ours_for(&asked) {
         address::write(ctx, family, &asked);
     }
 }

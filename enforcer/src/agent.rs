@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
+use enforcer_capture::message::Attached;
 use enforcer_policy::AgentName;
 
 /// The kernel's 64-bit id of a session's cgroup.
@@ -32,6 +34,7 @@ pub struct Agent {
     pub name: AgentName,
     pub session: SessionId,
     pub cgroup: CgroupId,
+    /// The one that its listeners are in. An attached session has one of these per namespace.
     pub netns: NetnsCookie,
     pub uid: u32,
 }
@@ -49,6 +52,8 @@ pub struct Caller {
 #[derive(Debug, Default)]
 pub struct Agents {
     by_cgroup: RwLock<HashMap<CgroupId, Arc<Agent>>>,
+    /// How those stand that `enforcer attach` governs, by session.
+    attached: RwLock<HashMap<String, Attached>>,
 }
 
 impl Agents {
@@ -57,8 +62,25 @@ impl Agents {
         self.write().insert(agent.cgroup, agent);
     }
 
+    /// The session runs where it was attached, like this.
+    pub fn stands(&self, session: &str, attached: Attached) {
+        self.attached.write().unwrap_or_else(|e| e.into_inner()).insert(session.to_owned(), attached);
+    }
+
+    /// How a session stands that was attached; `None`: it was started by `enforcer run`.
+    pub fn attached(&self, session: &SessionId) -> Option<Attached> {
+        self.attached.read().unwrap_or_else(|e| e.into_inner()).get(&*session.0).cloned()
+    }
+
+    /// Cgroups of all that was attached.
+    pub fn attached_cgroups(&self) -> Vec<PathBuf> {
+        let attached = self.attached.read().unwrap_or_else(|e| e.into_inner());
+        attached.values().map(|attached| attached.cgroup.clone()).collect()
+    }
+
     /// Forgets a session that has ended.
     pub fn remove(&self, session: &str) -> Option<Arc<Agent>> {
+        self.attached.write().unwrap_or_else(|e| e.into_inner()).remove(session);
         let mut agents = self.write();
         let cgroup = agents.values().find(|a| &*a.session.0 == session)?.cgroup;
         agents.remove(&cgroup)

@@ -239,6 +239,17 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
             }
             ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
             ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
+            ToWorker::Serve { seq, session, netns_cookie } => {
+                sessions.serve_in(seq, &session, netns_cookie, descriptors)
+            }
+            ToWorker::Left { session, netns_cookie } => {
+                sessions.left(&session, netns_cookie);
+                continue;
+            }
+            ToWorker::Standing { session, attached } => {
+                sessions.agents.stands(&session, attached);
+                continue;
+            }
             ToWorker::Switched { seq, error } => {
                 keeper.answered(seq, error);
                 continue;

@@ -28,8 +28,16 @@ pub(super) struct Sessions {
     pub(super) shared: Arc<Shared>,
     pub(super) ca_pem: Arc<str>,
     pub(super) shutdown: Shutdown,
-    /// Ends the tasks of a session, by session id.
-    pub(super) running: HashMap<String, CancellationToken>,
+    /// By session id.
+    pub(super) running: HashMap<String, Running>,
+}
+
+/// A session's tasks, as far as they are to be ended.
+pub(super) struct Running {
+    agent: Arc<Agent>,
+    ended: CancellationToken,
+    /// Those in the namespaces of an attached session; they end with it, too.
+    elsewhere: HashMap<NetnsCookie, CancellationToken>,
 }
 
 impl Sessions {
@@ -82,8 +90,6 @@ impl Sessions {
     }
 
     fn serve(&mut self, session: &message::Session, descriptors: Vec<OwnedFd>) -> anyhow::Result<()> {
-        let [tcp4, tcp6, udp4, udp6, dns4, dns6] = <[OwnedFd; 6]>::try_from(descriptors)
-            .map_err(|got| anyhow::anyhow!("{} listeners came instead of 6", got.len()))?;
         let agent = Arc::new(Agent {
             name: Name::parse(&session.agent)?,
             session: SessionId(session.id.as_str().into()),
@@ -91,12 +97,77 @@ impl Sessions {
             netns: NetnsCookie(session.netns_cookie),
             uid: session.uid,
         });
-        let listeners = vec![tcp(tcp4)?, tcp(tcp6)?];
-        let sockets =
-            dns::Sockets { udp: vec![udp4.into(), udp6.into()], tcp: vec![dns4.into(), dns6.into()] };
-
         self.agents.insert(Arc::clone(&agent));
-        let ended = CancellationToken::new();
+        let running = Running { agent, ended: CancellationToken::new(), elsewhere: HashMap::new() };
+        // An attached session comes without; its namespaces follow.
+        if !descriptors.is_empty() {
+            self.listen(Arc::clone(&running.agent), descriptors, running.ended.clone())?;
+        }
+        if let Some(before) = self.running.insert(session.id.clone(), running) {
+            before.ended.cancel();
+        }
+        info!(agent = session.agent, session = session.id, "session governed");
+        Ok(())
+    }
+
+    /// Serves an attached session in one more network namespace.
+    pub(super) fn serve_in(
+        &mut self,
+        seq: u64,
+        session: &str,
+        netns_cookie: u64,
+        descriptors: Vec<OwnedFd>,
+    ) -> ToKeeper {
+        let served = match self.running.get_mut(session) {
+            None => Err(anyhow::anyhow!("it is not known")),
+            Some(running) => {
+                let netns = NetnsCookie(netns_cookie);
+                let left = running.ended.child_token();
+                if let Some(before) = running.elsewhere.insert(netns, left.clone()) {
+                    before.cancel();
+                }
+                let Agent { name, session, cgroup, netns: _, uid } = &*running.agent;
+                let agent =
+                    Agent { name: name.clone(), session: session.clone(), cgroup: *cgroup, netns, uid: *uid };
+                self.listen(Arc::new(agent), descriptors, left)
+            }
+        };
+        match served {
+            Ok(()) => ToKeeper::Done { seq },
+            Err(error) => ToKeeper::Refused {
+                seq,
+                message: format!("cannot serve session {session}: {error:#}"),
+                hint: None,
+            },
+        }
+    }
+
+    /// The session has left a network namespace.
+    pub(super) fn left(&mut self, session: &str, netns_cookie: u64) {
+        let running = self.running.get_mut(session);
+        if let Some(left) = running.and_then(|running| running.elsewhere.remove(&NetnsCookie(netns_cookie))) {
+            left.cancel();
+        }
+    }
+
+    fn listen(
+        &self,
+        agent: Arc<Agent>,
+        descriptors: Vec<OwnedFd>,
+        ended: CancellationToken,
+    ) -> anyhow::Result<()> {
+        // Injector, resolver over UDP, resolver over TCP; each over IPv4, and IPv6 where the namespace has it.
+        let each = descriptors.len() / 3;
+        anyhow::ensure!(
+            descriptors.len().is_multiple_of(3) && (1..=2).contains(&each),
+            "{} listeners came instead of 3 or 6",
+            descriptors.len()
+        );
+        let mut descriptors = descriptors.into_iter();
+        let listeners = descriptors.by_ref().take(each).map(tcp).collect::<Result<Vec<_>, _>>()?;
+        let udp = descriptors.by_ref().take(each).map(Into::into).collect();
+        let sockets = dns::Sockets { udp, tcp: descriptors.map(Into::into).collect() };
+
         let names = dns::serve(
             sockets,
             Arc::clone(&agent),
@@ -106,22 +177,20 @@ impl Sessions {
             self.audit.clone(),
             self.shutdown.token(),
         );
+        let id = agent.session.clone();
         let traffic = proxy::serve_session(proxy::Session { agent, listeners }, Arc::clone(&self.shared));
-        let id = session.id.clone();
         self.shutdown.spawn(until(ended.clone(), async move {
             if let Err(error) = names.await {
-                error!(%error, session = id, "the session's resolver has failed; its names do not resolve any more");
+                error!(%error, session = %id, "the session's resolver has failed; its names do not resolve any more");
             }
         }));
-        self.shutdown.spawn(until(ended.clone(), traffic));
-        self.running.insert(session.id.clone(), ended);
-        info!(agent = session.agent, session = session.id, "session governed");
+        self.shutdown.spawn(until(ended, traffic));
         Ok(())
     }
 
     pub(super) fn ended(&mut self, session: &str) {
         if let Some(running) = self.running.remove(session) {
-            running.cancel();
+            running.ended.cancel();
         }
         match self.agents.remove(session) {
             Some(agent) => info!(agent = %agent.name, session, "session ended"),

@@ -4,6 +4,7 @@
 //! themselves. Standard output is for the answer, standard error for everything else.
 
 mod agents;
+mod attach;
 mod ca;
 mod daemon;
 mod doctor;
@@ -80,6 +81,10 @@ enum Color {
 enum Command {
     /// Start a command as an agent
     Run(run::RunArgs),
+    /// Govern what already runs, as an agent: a unit, a container, a cgroup
+    Attach(attach::AttachArgs),
+    /// Let go of what was attached
+    Detach(attach::DetachArgs),
     /// Show what agents do, as it happens or as it happened
     Logs(logs::LogsArgs),
     /// Show the recorded decision about one request, and what would allow it
@@ -196,6 +201,8 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
     match command {
         Command::Run(args) => run::run(args, context),
+        Command::Attach(args) => attach::attach(args, context, out),
+        Command::Detach(args) => attach::detach(&args, context, out),
         Command::Logs(args) => recorded::logs(&args, context, out),
         Command::Why(args) => why::why(&args, context, out),
         Command::Status => status::status(context, out),

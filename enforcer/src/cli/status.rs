@@ -36,6 +36,9 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         out.line(format!("          {}", shown(line)))?;
     }
     out.line(format!("sessions  {}", number("sessions")))?;
+    for (session, standing) in status["attached"].as_object().into_iter().flatten() {
+        attached(session, standing, out)?;
+    }
     for (name, off) in status["disabled"].as_object().into_iter().flatten() {
         let at = off["at"].as_i64().map(moment).unwrap_or_default();
         let frozen = if off["frozen"] == true { " and frozen" } else { "" };
@@ -62,4 +65,29 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         None => "backstop  ! absent (this daemon is of an older version)".to_owned(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A session that `attach` made, with each reason why it is weak.
+fn attached(session: &str, standing: &Value, out: &mut Output) -> Result<(), super::Failure> {
+    let (mode, attached) = (&standing["mode"], &standing["attached"]);
+    let word = |value: &Value| shown(value.as_str().unwrap_or("?")).into_owned();
+    out.line(format!("attached  {}, {}, {}", shown(session), word(mode), word(&attached["cgroup"])))?;
+    for namespace in attached["namespaces"].as_array().into_iter().flatten() {
+        out.line(format!("          network {}", network(namespace)))?;
+    }
+    for why in attached["weak"].as_array().into_iter().flatten() {
+        out.line(format!("          weak: {}", word(why)))?;
+    }
+    Ok(())
+}
+
+/// A network namespace of an attached session, in one line.
+pub(super) fn network(namespace: &Value) -> String {
+    let whose = if namespace["private"] == true { "its own" } else { "shared" };
+    let nftables = if namespace["nftables"] == true { ", nftables" } else { "" };
+    let devices: Vec<&str> =
+        namespace["devices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let devices =
+        if devices.is_empty() { String::new() } else { format!(", tcx at {}", shown(&devices.join(" "))) };
+    format!("namespace {} ({whose}): programs{nftables}{devices}", namespace["cookie"])
 }

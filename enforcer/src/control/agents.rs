@@ -1,11 +1,15 @@
 //! The agents that run, and the switch of each.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
+use enforcer_capture::message::Attached;
 use enforcer_policy::AgentName;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::ControlState;
 use super::error::Failure;
@@ -26,6 +30,9 @@ pub(super) struct Row {
     uid: Option<u32>,
     /// `on`, `disabled`, `frozen`
     state: &'static str,
+    /// `strict` or `weak`, where it was attached; with it the reasons and what holds it.
+    mode: Option<&'static str>,
+    attached: Option<Attached>,
 }
 
 pub(super) async fn list(State(state): State<ControlState>) -> Answer<Vec<Row>> {
@@ -38,13 +45,16 @@ pub(super) async fn list(State(state): State<ControlState>) -> Answer<Vec<Row>> 
     let sessions = state.agents.all();
     let mut rows: Vec<Row> = sessions
         .iter()
-        .map(|agent| Row {
+        .map(|agent| (agent, state.agents.attached(&agent.session)))
+        .map(|(agent, attached)| Row {
             agent: agent.name.to_string(),
             session: Some(agent.session.to_string()),
             cgroup: Some(agent.cgroup.0),
             netns: Some(agent.netns.0),
             uid: Some(agent.uid),
             state: word(off.get(agent.name.as_str()).map(|off| off.frozen)),
+            mode: attached.as_ref().map(Attached::mode),
+            attached,
         })
         .collect();
     off.retain(|name, _| !sessions.iter().any(|agent| agent.name.as_str() == name));
@@ -55,9 +65,19 @@ pub(super) async fn list(State(state): State<ControlState>) -> Answer<Vec<Row>> 
         netns: None,
         uid: None,
         state: "disabled",
+        mode: None,
+        attached: None,
     }));
     rows.sort_by(|a, b| (&a.agent, &a.session).cmp(&(&b.agent, &b.session)));
     Ok(Json(rows))
+}
+
+/// What `enforcer attach` governs, by session, for `enforcer status`.
+pub(super) fn attached(state: &ControlState) -> BTreeMap<String, Value> {
+    let all = state.agents.all().into_iter();
+    all.filter_map(|agent| Some((agent.session.to_string(), state.agents.attached(&agent.session)?)))
+        .map(|(session, attached)| (session, json!({ "mode": attached.mode(), "attached": attached })))
+        .collect()
 }
 
 #[derive(Default, Deserialize)]

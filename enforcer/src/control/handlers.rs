@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::explain::{ExplainError, Explained, Question, explain as explain_request};
-use super::{ControlState, receipts};
+use super::{ControlState, agents, receipts};
 use crate::policies::PolicyLoadError;
 
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
@@ -28,6 +28,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "policies": state.policies.last(),
         "agents": state.policies.current().agents().count(),
         "sessions": state.agents.all().len(),
+        "attached": agents::attached(&state),
         "disabled": state.switchboard.switches().all(),
         "secrets": secrets.as_ref().map(Vec::len).ok(),
         "vault_error": secrets.err().map(|e| e.to_string()),

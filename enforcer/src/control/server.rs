@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use super::command::{Command, Who};
 use super::error::{ErrorBody, Failure};
 use super::{ControlState, agents, handlers, receipts};
+use crate::agent::Agents;
 
 /// The largest body is a secret (64 KiB).
 const MAX_BODY: usize = 128 * 1024;
@@ -39,7 +41,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let listener = Door { listener: tokio::net::UnixListener::from_std(listener)?, managed_root };
+    let agents = Arc::clone(&state.agents);
+    let listener = Door { listener: tokio::net::UnixListener::from_std(listener)?, managed_root, agents };
     let service = router(state, shutdown.clone()).into_make_service_with_connect_info::<Caller>();
     axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
@@ -109,6 +112,7 @@ async fn permitted(command: Command, peer: ConnectInfo<Caller>, request: Request
 struct Door {
     listener: tokio::net::UnixListener,
     managed_root: PathBuf,
+    agents: Arc<Agents>,
 }
 
 /// The peer of a connection that was let in.
@@ -117,7 +121,9 @@ pub(super) struct Caller(pub(super) Peer);
 
 impl Door {
     fn check(&self, stream: tokio::net::UnixStream) -> (tokio::net::UnixStream, io::Result<Peer>) {
-        let peer = Peer::of(stream.as_fd(), &self.managed_root);
+        let mut governed = self.agents.attached_cgroups();
+        governed.push(self.managed_root.clone());
+        let peer = Peer::of(stream.as_fd(), &governed);
         (stream, peer)
     }
 }

@@ -12,6 +12,7 @@ pub mod outside;
 mod pki;
 pub mod plan;
 mod sweep;
+pub mod workload;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

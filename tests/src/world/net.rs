@@ -77,6 +77,41 @@ pub(super) fn make(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes the namespace that plays a container's: a cable of its own to the outside, which carries the host's address, so
+/// that the counter sees its packets.
+pub(super) fn make_box(name: &str) -> Result<()> {
+    let (inner, outside) = (format!("{name}-box"), format!("{name}-net"));
+    must(&["ip", "netns", "add", &inner])?;
+    let (here, there) = (mac(plan::HOST_MAC), mac(plan::OUTSIDE_MAC));
+    let pair = [
+        "link", "add", HOST_LINK, "address", &here, "type", "veth", "peer", "name", "net1", "address", &there,
+    ];
+    let mut words = vec!["ip", "-n", &inner];
+    words.extend(pair.iter().copied().chain(["netns", &outside]));
+    must(&words)?;
+    let mut inside = vec![
+        "link set lo up".to_owned(),
+        format!("addr add {}/24 dev {HOST_LINK}", plan::BOX_V4),
+        format!("addr add {}/64 dev {HOST_LINK} nodad", plan::BOX_V6),
+        format!("link set {HOST_LINK} up"),
+        format!("route add default via {}", plan::BOX_GATEWAY_V4),
+        format!("-6 route add default via {}", plan::BOX_GATEWAY_V6),
+    ];
+    let mut beyond = vec![
+        format!("addr add {}/24 dev net1", plan::BOX_GATEWAY_V4),
+        format!("addr add {}/64 dev net1 nodad", plan::BOX_GATEWAY_V6),
+        "link set net1 up".to_owned(),
+    ];
+    let gateways = [plan::BOX_GATEWAY_V4.to_string(), plan::BOX_GATEWAY_V6.to_string()];
+    inside.extend(gateways.iter().map(|a| neighbour(a, plan::OUTSIDE_MAC, HOST_LINK)));
+    let here = [plan::BOX_V4.to_string(), plan::BOX_V6.to_string()];
+    beyond.extend(here.iter().map(|a| neighbour(a, plan::HOST_MAC, "net1")));
+    quiet(&super::sweep::box_netns(name), HOST_LINK)?;
+    quiet(&outside_netns(name), "net1")?;
+    batch(&inner, &inside)?;
+    batch(&outside, &beyond)
+}
+
 /// No solicitations, no duplicate address detection; ping for everybody, as distributions set it.
 fn quiet(netns: &Path, link: &str) -> Result<()> {
     let settings = [

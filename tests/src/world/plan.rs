@@ -8,6 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The host side of the veth pair, where the daemon lives.
 pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 1);
 pub const HOST_V6: Ipv6Addr = v6(1);
+/// The workload in a namespace of its own, as in a container, and the outside's end of its cable.
+pub const BOX_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 1, 2);
+pub const BOX_V6: Ipv6Addr = Ipv6Addr::new(0x2a0e, 0x4477, 0, 1, 0, 0, 0, 2);
+pub const BOX_GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 1, 1);
+pub const BOX_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2a0e, 0x4477, 0, 1, 0, 0, 0, 1);
 /// nginx and the name server.
 pub const SERVER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 2);
 pub const SERVER_V6: Ipv6Addr = v6(2);

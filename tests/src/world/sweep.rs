@@ -32,6 +32,30 @@ pub(super) fn outside_netns(name: &str) -> PathBuf {
     Path::new("/run/netns").join(format!("{name}-net"))
 }
 
+/// The namespace of workloads that run apart from the host, as in a container.
+pub(super) fn box_netns(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(format!("{name}-box"))
+}
+
+fn netns_of(name: &str) -> [PathBuf; 3] {
+    [host_netns(name), outside_netns(name), box_netns(name)]
+}
+
+/// Names of this stage's cgroups: the managed root and those of workloads all begin like this.
+fn cgroup_prefix(name: &str) -> String {
+    format!("{name}.")
+}
+
+/// The stage's cgroups.
+fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
+    let prefix = cgroup_prefix(name);
+    let entries = fs::read_dir(cgroup_root()?)?.flatten();
+    Ok(entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect())
+}
+
 /// Name of the managed root of this stage's daemon.
 pub(super) fn slice(name: &str) -> String {
     format!("{name}.slice")
@@ -47,9 +71,9 @@ pub(super) fn fresh_name() -> String {
 /// Kills, unmounts and removes everything of the stage. Succeeds when nothing is left.
 pub fn sweep(name: &str) -> Result<()> {
     kill_all(name)?;
-    remove_cgroup(&cgroup_root()?.join(slice(name)))?;
+    cgroups(name)?.iter().try_for_each(|cgroup| remove_cgroup(cgroup))?;
     unmount_below(&dir(name))?;
-    for netns in [host_netns(name), outside_netns(name)] {
+    for netns in netns_of(name) {
         if netns.exists() {
             // Fails when it is a plain file already; the removal below tells.
             let _gone = rustix::mount::unmount(&netns, UnmountFlags::DETACH);
@@ -79,8 +103,8 @@ pub fn leftovers(name: &str) -> Vec<String> {
     let mut left = Vec::new();
     left.extend(processes(name).into_iter().map(|(pid, what)| format!("process {pid}: {what}")));
     left.extend(mounts_below(&dir(name)).into_iter().map(|m| format!("mount {}", m.display())));
-    let cgroup = cgroup_root().map(|root| root.join(slice(name))).unwrap_or_default();
-    for path in [host_netns(name), outside_netns(name), dir(name), cgroup] {
+    let places = netns_of(name).into_iter().chain([dir(name)]).chain(cgroups(name).unwrap_or_default());
+    for path in places {
         if path.exists() {
             left.push(path.display().to_string());
         }
@@ -108,13 +132,10 @@ pub fn all() -> Vec<String> {
 /// Processes of a stage: in one of its namespaces, below its cgroup, run from its directory or
 /// named after it.
 pub fn processes(name: &str) -> Vec<(i32, String)> {
-    let spaces: Vec<u64> = [host_netns(name), outside_netns(name)]
-        .iter()
-        .filter_map(|p| fs::metadata(p).ok())
-        .map(|m| m.ino())
-        .collect();
+    let spaces: Vec<u64> =
+        netns_of(name).iter().filter_map(|p| fs::metadata(p).ok()).map(|m| m.ino()).collect();
     let home = dir(name);
-    let below_slice = format!("/{}", slice(name));
+    let below = format!("/{}", cgroup_prefix(name));
     let me = std::process::id();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -127,7 +148,7 @@ pub fn processes(name: &str) -> Vec<(i32, String)> {
         let in_space = space.is_ok_and(|ino| spaces.contains(&ino));
         let from_home = fs::read_link(proc.join("exe")).is_ok_and(|exe| exe.starts_with(&home));
         let in_slice = fs::read_to_string(proc.join("cgroup"))
-            .is_ok_and(|text| text.lines().any(|l| l.starts_with("0::") && l.contains(&below_slice)));
+            .is_ok_and(|text| text.lines().any(|l| l.starts_with("0::") && l.contains(&below)));
         // What is dead and waits for its parent holds nothing; on some machines nobody ever asks.
         if (in_space || from_home || in_slice) && !is_zombie(pid) {
             let line = fs::read(proc.join("cmdline")).unwrap_or_default();

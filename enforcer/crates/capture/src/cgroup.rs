@@ -97,6 +97,45 @@ pub(crate) fn of_process(pid: u32, hierarchy: &Path) -> io::Result<PathBuf> {
     Ok(hierarchy.join(path))
 }
 
+/// The cgroups right below this one.
+pub(crate) fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Processes in this cgroup and below it. Those that come or go meanwhile may or may not be among them.
+pub(crate) fn processes(dir: &Path) -> io::Result<Vec<u32>> {
+    let mut found: Vec<u32> =
+        fs::read_to_string(dir.join("cgroup.procs"))?.lines().filter_map(|line| line.parse().ok()).collect();
+    for child in children(dir)? {
+        match processes(&child) {
+            Ok(more) => found.extend(more),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Ids of this cgroup and of all below it.
+pub(crate) fn ids(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = vec![id(dir)?];
+    for child in children(dir)? {
+        match ids(&child) {
+            Ok(more) => found.extend(more),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
 /// One session's cgroup.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroup {

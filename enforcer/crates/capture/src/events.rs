@@ -1,4 +1,5 @@
-//! Refusals made in the kernel, read from the ring buffer, and the counters of all hooks. Worker side: needs no capability.
+//! What the programs tell: refusals and counters for the worker, which needs no capability to read them, and new
+//! network namespaces for the keeper.
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,9 +38,7 @@ pub struct Events {
 impl Events {
     /// From the descriptor that [`crate::kernel::Kernel::events`] gave.
     pub fn new(map: OwnedFd) -> io::Result<Self> {
-        let data = MapData::from_fd(map).map_err(io::Error::other)?;
-        let map = Map::from_map_data(data).map_err(io::Error::other)?;
-        Ok(Events { ring: RingBuf::try_from(map).map_err(io::Error::other)? })
+        Ok(Events { ring: ring(map)? })
     }
 
     /// Does not block; poll `as_fd` for readability first.
@@ -59,6 +58,37 @@ impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
+}
+
+/// Connects from network namespaces that nobody listens in. For the keeper.
+pub(crate) struct NewNamespaces {
+    ring: RingBuf<MapData>,
+}
+
+impl NewNamespaces {
+    /// From the descriptor that [`crate::kernel::Kernel::new_namespaces`] gave.
+    pub(crate) fn new(map: OwnedFd) -> io::Result<Self> {
+        Ok(NewNamespaces { ring: ring(map)? })
+    }
+
+    /// The cgroup that tried. Does not block; poll `as_fd` for readability first.
+    pub(crate) fn next(&mut self) -> Option<u64> {
+        let item = self.ring.next()?;
+        // The first field of `NewNamespace`; the keeper looks for itself which namespaces there are.
+        item.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))
+    }
+}
+
+impl AsFd for NewNamespaces {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+fn ring(map: OwnedFd) -> io::Result<RingBuf<MapData>> {
+    let data = MapData::from_fd(map).map_err(io::Error::other)?;
+    let map = Map::from_map_data(data).map_err(io::Error::other)?;
+    RingBuf::try_from(map).map_err(io::Error::other)
 }
 
 /// How often a hook decided what, on all CPUs.
@@ -116,6 +146,7 @@ const HOOKS: &[(u16, &str)] = &[
     (hook::SETSOCKOPT, "setsockopt"),
     (hook::EGRESS, "egress"),
     (hook::INGRESS, "ingress"),
+    (hook::DEVICE, "device"),
 ];
 
 const REASONS: &[(u16, &str)] = &[

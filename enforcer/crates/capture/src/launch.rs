@@ -1,15 +1,18 @@
 //! What `enforcer run` and the keeper say to each other over `launch.sock`.
 //!
 //! The caller sends [`Launch`] with its descriptors, gets [`FromKeeper::Launched`] with a pidfd, passes
-//! signals on, and ends as [`FromKeeper::Exited`] says. It holds no power: the keeper decides.
+//! signals on, and ends as [`FromKeeper::Exited`] says. It holds no power: the keeper decides. What
+//! [`crate::attach`] asks goes the same way.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::attach::{Attach, Detach, Report};
+
 /// Both halves are one binary, but a daemon may be older than the command.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Text as the system has it: UTF-8 nearly always, any bytes when it must.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +106,8 @@ pub struct Launch {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
     Launch(Launch),
+    Attach(Attach),
+    Detach(Detach),
     /// Pass this signal on; to the whole process group when a terminal made it.
     Signal {
         number: i32,
@@ -119,6 +124,10 @@ pub enum FromKeeper {
         pid: u32,
     },
     Exited(Exit),
+    Attached(Report),
+    Detached {
+        sessions: Vec<String>,
+    },
     /// Not started, with what to tell the person and how to end.
     Refused {
         message: String,

@@ -1,9 +1,10 @@
 //! The host side: kernel programs, cgroups, namespaces, listeners, launches. All that needs root.
 //!
 //! The keeper (root) runs [`keeper`]; the worker (own user, no capabilities) uses [`records`], [`events`],
-//! [`peer`], [`message`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`].
+//! [`peer`], [`message`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`], `enforcer attach` uses [`attach`].
 
 // what the processes say to each other
+pub mod attach;
 mod channel;
 mod error;
 pub mod launch;

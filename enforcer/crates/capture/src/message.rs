@@ -2,6 +2,7 @@
 //! descriptors beside it ([`Channel`]).
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +16,16 @@ pub enum ToWorker {
     Start { config: String, backstop: Backstop },
     /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
     Prepare { seq: u64, agent: String, session: String },
-    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6. Answer: `Done`,
-    /// `Disabled` or `Refused`; the kernel lets the session connect only after `Done`.
+    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6; none for an attached
+    /// one, whose namespaces follow. Answer: `Done`, `Disabled` or `Refused`; the kernel lets it connect only after `Done`.
     Govern { seq: u64, session: Session },
+    /// Serve an attached session in this network namespace, too. Descriptors as above; without the IPv6 ones, each second,
+    /// where the namespace has no ::1. Answer: `Done` or `Refused`.
+    Serve { seq: u64, session: String, netns_cookie: u64 },
+    /// An attached session has left this network namespace.
+    Left { session: String, netns_cookie: u64 },
+    /// How an attached session stands now.
+    Standing { session: String, attached: Attached },
     /// Answer to `ToKeeper::Switch`. `error`: what did not work, in words for a person.
     Switched { seq: u64, error: Option<String> },
     /// The session's cgroup is empty and gone.
@@ -37,11 +45,41 @@ pub enum Backstop {
     Absent,
 }
 
+/// What `enforcer attach` governs, as `enforcer status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Of the attached cgroup.
+    pub cgroup: PathBuf,
+    /// Why it is held less firmly than an agent that `enforcer run` started, in words for a person. None: as firmly.
+    pub weak: Vec<String>,
+    /// The network namespaces that it uses.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// A network namespace of an attached session, and which lines hold in it beside the programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    pub cookie: u64,
+    /// Nobody but the session is in it.
+    pub private: bool,
+    pub nftables: bool,
+    /// Names of its devices that the program for devices is attached to.
+    pub devices: Vec<String>,
+}
+
+impl Attached {
+    /// `strict` or `weak`.
+    pub fn mode(&self) -> &'static str {
+        if self.weak.is_empty() { "strict" } else { "weak" }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub id: String,
     pub agent: String,
     pub cgroup_id: u64,
+    /// 0: an attached one, in any number of them.
     pub netns_cookie: u64,
     pub uid: u32,
 }

@@ -6,15 +6,17 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use enforcer_common::{INJECTOR_PORT, RECORDS_PER_AGENT, RESOLVER_PORT};
+use enforcer_common::{RECORDS_PER_AGENT, SHARED_PORT_FIRST, SHARED_PORT_LAST};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::Error;
 use crate::error::Doing;
+use crate::kernel::Listening;
 use crate::sys;
 
 /// Connections of one session that wait to be accepted. Later ones try again by themselves: theirs are the records between this
@@ -31,26 +33,34 @@ const DUMMY_ADDRESSES: [(IpAddr, u8); 2] = [
 pub(crate) type Listener = (SocketType, SocketAddr);
 
 /// What is opened in each namespace, in the order of `ToWorker::Govern`.
-pub(crate) const LISTENERS: [Listener; 6] = [
-    (SocketType::STREAM, local(V4, INJECTOR_PORT)),
-    (SocketType::STREAM, local(V6, INJECTOR_PORT)),
-    (SocketType::DGRAM, local(V4, RESOLVER_PORT)),
-    (SocketType::DGRAM, local(V6, RESOLVER_PORT)),
-    (SocketType::STREAM, local(V4, RESOLVER_PORT)),
-    (SocketType::STREAM, local(V6, RESOLVER_PORT)),
-];
+pub(crate) const LISTENERS: [Listener; 6] = listeners_at(Listening::PRIVATE);
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-const fn local(ip: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(ip, port)
+const fn listeners_at(at: Listening) -> [Listener; 6] {
+    [
+        (SocketType::STREAM, SocketAddr::new(V4, at.injector_port)),
+        (SocketType::STREAM, SocketAddr::new(V6, at.injector_port)),
+        (SocketType::DGRAM, SocketAddr::new(V4, at.resolver_port)),
+        (SocketType::DGRAM, SocketAddr::new(V6, at.resolver_port)),
+        (SocketType::STREAM, SocketAddr::new(V4, at.resolver_port)),
+        (SocketType::STREAM, SocketAddr::new(V6, at.resolver_port)),
+    ]
 }
 
-/// A network namespace kept alive by a bind mount of our own.
+/// A network namespace, kept alive by this.
 #[derive(Debug)]
 pub(crate) struct Netns {
     pub(crate) cookie: u64,
     pub(crate) file: File,
+}
+
+/// Listeners in the order of `ToWorker::Govern`, and where they are.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) at: Listening,
+    /// Without the IPv6 ones, every second of them, where the namespace has no ::1.
+    pub(crate) sockets: Vec<OwnedFd>,
 }
 
 /// Sets what the resolver and injector need before `listen`: see `Records::prepare_listener`.
@@ -100,12 +110,48 @@ impl Netns {
         Ok(Netns { cookie, file })
     }
 
+    /// The namespace of a process that runs.
+    pub(crate) fn of_process(pid: u32) -> io::Result<Self> {
+        let file = File::open(format!("/proc/{pid}/ns/net"))?;
+        let cookie = inside(&file, cookie_here)?;
+        Ok(Netns { cookie, file })
+    }
+
+    /// The inode number by which `/proc` names it. No other namespace gets it while this one lives.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.ino())
+    }
+
     /// The [`LISTENERS`].
     pub(crate) fn open_listeners(&self, prepare: PrepareListener<'_>) -> Result<Vec<OwnedFd>, Error> {
-        inside(&self.file, || {
-            LISTENERS.iter().map(|(kind, address)| listener(*kind, *address, prepare)).collect()
+        inside(&self.file, || listen(&LISTENERS, prepare)).doing(LISTENING)
+    }
+
+    /// The same in a namespace that we did not make: at the first pair of ports that nobody has there.
+    pub(crate) fn open_shared_listeners(
+        &self,
+        private: bool,
+        prepare: PrepareListener<'_>,
+    ) -> Result<Listeners, Error> {
+        let opened = inside(&self.file, || {
+            let ipv6 = listener(SocketType::DGRAM, SocketAddr::new(V6, 0), prepare).is_ok();
+            for injector_port in (SHARED_PORT_FIRST..SHARED_PORT_LAST).step_by(2) {
+                let at = Listening { private, injector_port, resolver_port: injector_port + 1 };
+                let mut wanted = listeners_at(at).to_vec();
+                wanted.retain(|(_, address)| ipv6 || address.is_ipv4());
+                match listen(&wanted, prepare) {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                    opened => return opened.map(|sockets| Some(Listeners { at, sockets })),
+                }
+            }
+            Ok(None)
+        });
+        opened.doing(LISTENING)?.ok_or_else(|| {
+            Error::refused(
+                format!("no two ports of {SHARED_PORT_FIRST} to {SHARED_PORT_LAST} are free in the network namespace"),
+                "each agent that is attached in it has two: detach one, or give the workload a namespace of its own",
+            )
         })
-        .doing(|| "open the injector's and the resolver's listeners in the agent's network namespace".into())
     }
 
     /// Runs `work` in a thread that has entered the namespace; programs it starts are inside as well.
@@ -146,6 +192,13 @@ fn inside<T: Send>(netns: &File, work: impl FnOnce() -> io::Result<T> + Send) ->
     })
 }
 
+const LISTENING: fn() -> String =
+    || "open the injector's and the resolver's listeners in the agent's network namespace".into();
+
+fn listen(wanted: &[Listener], prepare: PrepareListener<'_>) -> io::Result<Vec<OwnedFd>> {
+    wanted.iter().map(|(kind, address)| listener(*kind, *address, prepare)).collect()
+}
+
 fn cookie_here() -> io::Result<u64> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
@@ -165,9 +218,7 @@ fn listener(kind: SocketType, address: SocketAddr, prepare: PrepareListener<'_>)
     }
     rustix::net::bind(&socket, &address)?;
     if kind == SocketType::STREAM {
-        if address.port() == INJECTOR_PORT {
-            prepare(socket.as_fd())?;
-        }
+        prepare(socket.as_fd())?;
         rustix::net::listen(&socket, BACKLOG)?;
     }
     Ok(socket)

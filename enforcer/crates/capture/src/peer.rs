@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
@@ -18,19 +18,19 @@ pub struct Peer {
     pub gid: u32,
     /// Of the cgroup it is in now, where the kernel tells.
     pub cgroup_id: Option<u64>,
-    /// It sits under the managed root, or we cannot tell. Such a peer gets nothing.
+    /// It sits under the managed root or in an attached cgroup, or we cannot tell. Such a peer gets nothing.
     pub managed: bool,
 }
 
 impl Peer {
-    /// `managed_root`: the full path, see [`cgroup::managed_root`].
-    pub fn of(socket: BorrowedFd<'_>, managed_root: &Path) -> io::Result<Self> {
+    /// `governed`: the full paths of the managed root, see [`cgroup::managed_root`], and of the attached cgroups.
+    pub fn of(socket: BorrowedFd<'_>, governed: &[PathBuf]) -> io::Result<Self> {
         let credentials = sys::peer_credentials(socket)?;
         let pid = u32::try_from(credentials.pid).unwrap_or(0);
         let pidfd = pidfd_of(socket, credentials.pid);
         let cgroup_id = pidfd.as_ref().and_then(|pidfd| sys::pidfd_cgroup_id(pidfd.as_fd()));
         let managed = match &pidfd {
-            Some(pidfd) => is_managed(pid, pidfd, managed_root).unwrap_or(true),
+            Some(pidfd) => is_managed(pid, pidfd, governed).unwrap_or(true),
             None => true,
         };
         Ok(Peer { pid, uid: credentials.uid, gid: credentials.gid, cgroup_id, managed })
@@ -50,7 +50,7 @@ fn pidfd_of(socket: BorrowedFd<'_>, pid: i32) -> Option<OwnedFd> {
 }
 
 /// `None`: cannot tell.
-fn is_managed(pid: u32, pidfd: &OwnedFd, managed_root: &Path) -> Option<bool> {
+fn is_managed(pid: u32, pidfd: &OwnedFd, governed: &[PathBuf]) -> Option<bool> {
     if pid == 0 {
         return None;
     }
@@ -59,7 +59,7 @@ fn is_managed(pid: u32, pidfd: &OwnedFd, managed_root: &Path) -> Option<bool> {
     // The number belonged to the peer while we read, if the peer is still there now.
     let mut poll = [PollFd::new(pidfd, PollFlags::IN)];
     let ended = rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).ok()?;
-    (ended == 0).then(|| path.starts_with(managed_root))
+    (ended == 0).then(|| governed.iter().any(|cgroup| path.starts_with(cgroup)))
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
 
         let _me = UnixStream::connect(&path).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        let peer = Peer::of(accepted.as_fd(), &root).unwrap();
+        let peer = Peer::of(accepted.as_fd(), std::slice::from_ref(&root)).unwrap();
         assert_eq!((peer.pid, peer.uid, peer.managed), (std::process::id(), 0, false));
 
         // A process inside, which connects when it is told to.
@@ -94,14 +94,14 @@ mod tests {
         std::fs::write(cgroup.path.join("cgroup.procs"), child.id().to_string()).unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        let peer = Peer::of(accepted.as_fd(), &root).unwrap();
+        let peer = Peer::of(accepted.as_fd(), std::slice::from_ref(&root)).unwrap();
         assert_eq!((peer.pid, peer.managed), (child.id(), true));
         assert!(peer.cgroup_id.is_none_or(|id| id == cgroup.id));
 
         // Once it is gone nobody can tell any more.
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(Peer::of(accepted.as_fd(), &root).unwrap().managed);
+        assert!(Peer::of(accepted.as_fd(), std::slice::from_ref(&root)).unwrap().managed);
         cgroup.remove().unwrap();
         std::fs::remove_dir(&root).unwrap();
     }

@@ -17,8 +17,29 @@ use crate::message::Session;
 pub(crate) struct Record {
     pub(crate) session: Session,
     pub(crate) cgroup: PathBuf,
+    /// It was attached where it runs; detaching it takes this back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attached: Option<Changes>,
     /// The agent's first process, for people; never trusted.
     pub(crate) pid: u32,
+}
+
+/// What `enforcer attach` did that does not go away with the cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Changes {
+    /// Sockets from before that could not be ended, in words for a person.
+    pub(crate) open_sockets: Vec<String>,
+    /// Mounts that make the workload trust us.
+    pub(crate) mounts: Vec<TrustMount>,
+}
+
+/// Mounts in one of the workload's mount namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TrustMount {
+    /// Inode of the mount namespace.
+    pub(crate) namespace: u64,
+    /// Mount points, as the workload sees them.
+    pub(crate) points: Vec<PathBuf>,
 }
 
 /// Where the parts of sessions lie.
@@ -120,7 +141,7 @@ mod tests {
         assert!(id.starts_with("bot-") && id.len() == 10);
         let session =
             Session { id: id.clone(), agent: "bot".into(), cgroup_id: 7, netns_cookie: 8, uid: 61600 };
-        let record = Record { session, cgroup: "/sys/fs/cgroup/x".into(), pid: 9 };
+        let record = Record { session, cgroup: "/sys/fs/cgroup/x".into(), pid: 9, attached: None };
         record.save(&paths).unwrap();
         fs::write(paths.record("broken"), "{").unwrap();
         let mut loaded = load_all(&paths).unwrap();

@@ -5,9 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,20 +23,22 @@ use crate::cgroup;
 use crate::error::Doing;
 use crate::kernel::{Kernel, KernelError, Layout};
 use crate::message::{ToKeeper, ToWorker};
-use crate::records::Records;
 use crate::session::Paths;
 use crate::sys;
 
 mod admission;
+mod attach;
 mod hand_over;
 mod launcher;
 mod places;
+mod programs;
 mod sessions;
 mod upgrade;
 mod worker;
 
 use admission::Admission;
 use hand_over::Inherited;
+pub use programs::Programs;
 use sessions::Running;
 use worker::Worker;
 
@@ -76,37 +76,6 @@ pub enum VaultKeySource {
     File(PathBuf),
     /// The name of a systemd credential (`LoadCredentialEncrypted=`).
     SystemdCredential(String),
-}
-
-/// The keeper's view of the kernel programs; tests put something lighter in its place.
-pub trait Programs: Send + Sync {
-    fn verify(&self) -> Result<(), KernelError>;
-    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError>;
-    fn release(&self, cgroup_id: u64) -> Result<(), KernelError>;
-    fn records(&self) -> io::Result<OwnedFd>;
-    fn events(&self) -> io::Result<OwnedFd>;
-    fn prepare_listener(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
-}
-
-impl Programs for Kernel {
-    fn verify(&self) -> Result<(), KernelError> {
-        Kernel::verify(self)
-    }
-    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
-        Kernel::govern(self, cgroup_id, netns_cookie, private_netns)
-    }
-    fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
-        Kernel::release(self, cgroup_id)
-    }
-    fn records(&self) -> io::Result<OwnedFd> {
-        Kernel::records(self)
-    }
-    fn events(&self) -> io::Result<OwnedFd> {
-        Kernel::events(self)
-    }
-    fn prepare_listener(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        Records::prepare_listener(socket)
-    }
 }
 
 /// Runs until SIGTERM or SIGINT. Agents keep running and the pins keep denying after it has returned.
@@ -171,6 +140,7 @@ pub fn run_with(
     });
     worker::start(&keeper)?;
     sessions::adopt(&keeper, inherited)?;
+    attach::follow_new_namespaces(&keeper)?;
     launcher::serve(&keeper)?;
     info!(sessions = keeper.sessions().len(), "the daemon is ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&keeper.status())]);
@@ -215,6 +185,15 @@ impl Keeper {
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Running>>> {
         // Each use is one call on the map: a panic cannot leave it half changed.
         self.sessions.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Whoever is in one of these gets nothing from us: all agents are below them.
+    fn governed_cgroups(&self) -> Vec<PathBuf> {
+        let sessions = self.sessions();
+        let attached = sessions.values().filter(|running| running.attached.is_some());
+        let mut all: Vec<_> = attached.map(|running| running.record.cgroup.clone()).collect();
+        all.push(self.managed_root.clone());
+        all
     }
 
     fn stopping(&self) -> bool {

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use tracing::{error, info, warn};
 
 use super::Keeper;
+use super::attach::{self, Live};
 use super::hand_over::{self, Inherited};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
-use crate::message::{Switch, ToKeeper, ToWorker};
+use crate::kernel::Listening;
+use crate::message::{Session, Switch, ToKeeper, ToWorker};
 use crate::netns::Netns;
 use crate::session::{self, Record};
 
@@ -22,6 +24,8 @@ pub(super) struct Running {
     pub(super) record: Record,
     /// Our own copies, so that the next worker gets the same sockets with the connections waiting in them.
     listeners: Vec<OwnedFd>,
+    /// What `enforcer attach` holds, where it is that.
+    pub(super) attached: Option<Live>,
     governed: Mutex<Governed>,
 }
 
@@ -43,11 +47,35 @@ pub(super) enum Standing {
 
 impl Running {
     pub(super) fn new(record: Record, listeners: Vec<OwnedFd>) -> Arc<Self> {
-        Arc::new(Running { record, listeners, governed: Mutex::default() })
+        Arc::new(Running { record, listeners, attached: None, governed: Mutex::default() })
+    }
+
+    pub(super) fn attached(record: Record, live: Live) -> Arc<Self> {
+        Arc::new(Running { record, listeners: Vec::new(), attached: Some(live), governed: Mutex::default() })
     }
 
     pub(super) fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.listeners.iter().map(AsFd::as_fd)
+    }
+}
+
+/// What the worker gives a new session.
+pub(super) struct Prepared {
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) ca_pem: String,
+    pub(super) guide: String,
+}
+
+/// May this agent run?
+pub(super) fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Error> {
+    let (agent, session) = (agent.to_owned(), session.to_owned());
+    let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, session }, &[])?;
+    match answer {
+        ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
+        ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
+        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
+            Err(unexpected())
+        }
     }
 }
 
@@ -61,6 +89,11 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
     let descriptors: Vec<_> = running.listeners().collect();
     let session = running.record.session.clone();
     let (generation, answer) = keeper.worker.call(|seq| ToWorker::Govern { seq, session }, &descriptors)?;
+    if let Some(live) = &running.attached
+        && matches!(answer, ToKeeper::Done { .. } | ToKeeper::Disabled { .. })
+    {
+        live.serve(keeper, &running.record)?;
+    }
     let standing = match answer {
         ToKeeper::Done { .. } => {
             release_to_work(keeper, &running.record)?;
@@ -75,13 +108,20 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
         }
         ToKeeper::Ready | ToKeeper::Prepared { .. } | ToKeeper::Switch { .. } => return Err(unexpected()),
     };
+    if let Some(live) = &running.attached {
+        live.tell_again(keeper, &running.record);
+    }
     *governed = Governed { by: generation, standing: standing.clone() };
     Ok(standing)
 }
 
 /// The session may connect, to the injector.
 fn release_to_work(keeper: &Keeper, record: &Record) -> Result<(), Error> {
-    Ok(keeper.programs.govern(record.session.cgroup_id, record.session.netns_cookie, true)?)
+    let Session { cgroup_id, netns_cookie, .. } = record.session;
+    if record.attached.is_none() {
+        keeper.programs.admit(cgroup_id, netns_cookie, Listening::PRIVATE)?;
+    }
+    Ok(keeper.programs.govern(cgroup_id)?)
 }
 
 /// The kernel denies the session everything.
@@ -186,10 +226,13 @@ pub(super) fn end(keeper: &Keeper, record: &Record) {
         complain("remove the cgroup", &error);
     }
     // Zero: the launch failed before there was one.
-    if record.session.cgroup_id != 0
-        && let Err(error) = keeper.programs.release(record.session.cgroup_id)
-    {
-        complain("release the cgroup in the kernel", &error);
+    let Session { cgroup_id, netns_cookie, .. } = record.session;
+    if cgroup_id != 0 {
+        let programs = &keeper.programs;
+        let released = programs.release(cgroup_id).and_then(|()| programs.expel(cgroup_id, netns_cookie));
+        if let Err(error) = released {
+            complain("release the cgroup in the kernel", &error);
+        }
     }
     keeper.worker.tell(&ToWorker::Ended { session: id.clone() });
     hand_over::forget(id);
@@ -200,7 +243,7 @@ pub(super) fn end(keeper: &Keeper, record: &Record) {
 }
 
 /// The files of a session.
-fn remove_rest(keeper: &Keeper, id: &str) {
+pub(super) fn remove_rest(keeper: &Keeper, id: &str) {
     let trust = keeper.paths.trust().join(id);
     let record = keeper.paths.record(id);
     for (path, removed) in [(&trust, fs::remove_dir_all(&trust)), (&record, fs::remove_file(&record))] {
@@ -218,6 +261,7 @@ fn remove_rest(keeper: &Keeper, id: &str) {
 pub(super) fn adopt(keeper: &Arc<Keeper>, mut inherited: Inherited) -> Result<(), Error> {
     for loaded in session::load_all(&keeper.paths)? {
         match loaded {
+            Ok(record) if record.attached.is_some() => attach::take_up(keeper, record),
             Ok(record) => match take_up(keeper, &record, &mut inherited) {
                 Ok(true) => info!(session = record.session.id, "session taken up again"),
                 Ok(false) => {
@@ -236,6 +280,7 @@ pub(super) fn adopt(keeper: &Arc<Keeper>, mut inherited: Inherited) -> Result<()
             }
         }
     }
+    attach::complain_of_strays(keeper)?;
     sweep(keeper)
 }
 

@@ -12,7 +12,7 @@ pub enum KernelError {
     NotRoot,
     #[error("the eBPF object was not built in; run `cargo xtask bpf`")]
     NoObject,
-    #[error("cannot use the managed root `{path}`")]
+    #[error("cannot use the cgroup `{path}`")]
     ManagedRoot {
         path: PathBuf,
         #[source]

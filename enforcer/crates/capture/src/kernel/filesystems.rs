@@ -17,32 +17,45 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// `PROC_CGROUP_INIT_INO`: the initial cgroup namespace.
 const INITIAL_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
 
-/// The managed root, open, with what the programs need to know about it.
-pub(crate) struct ManagedRoot {
+/// A cgroup to attach to, open, with what the programs need to know about it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
     pub(crate) dir: File,
     pub(crate) id: u64,
-    /// Level of its children in the hierarchy.
+    /// Level in the hierarchy of the cgroups that are agents.
     pub(crate) agent_level: u32,
+    /// The only agent's id, where the cgroup itself is the agent; else 0.
+    pub(crate) attached: u64,
 }
 
-pub(crate) fn open_root(root: &Path) -> Result<ManagedRoot, KernelError> {
-    let problem = |error| KernelError::ManagedRoot { path: root.to_owned(), error };
-    let path = root.canonicalize().map_err(problem)?;
-    if !is_on(&path, CGROUP2_SUPER_MAGIC).map_err(problem)? {
-        return Err(KernelError::NoCgroup2 { path: root.to_owned() });
+impl Target {
+    /// The managed root: its children are the agents.
+    pub(crate) fn managed_root(root: &Path) -> Result<Self, KernelError> {
+        let target = Target::open(root)?;
+        Ok(Target { agent_level: target.agent_level + 1, attached: 0, ..target })
     }
-    // In another cgroup namespace the levels seen here are not the ones that the programs see: every agent would be unknown.
-    if fs::metadata("/proc/self/ns/cgroup").map_err(problem)?.ino() != INITIAL_CGROUP_NAMESPACE {
-        return Err(KernelError::CgroupNamespace);
+
+    /// A cgroup anywhere in the hierarchy, which is an agent itself.
+    pub(crate) fn open(cgroup: &Path) -> Result<Self, KernelError> {
+        let problem = |error| KernelError::ManagedRoot { path: cgroup.to_owned(), error };
+        let path = cgroup.canonicalize().map_err(problem)?;
+        if !is_on(&path, CGROUP2_SUPER_MAGIC).map_err(problem)? {
+            return Err(KernelError::NoCgroup2 { path: cgroup.to_owned() });
+        }
+        // In another cgroup namespace the levels seen here are not the ones that the programs see: every agent would be unknown.
+        if fs::metadata("/proc/self/ns/cgroup").map_err(problem)?.ino() != INITIAL_CGROUP_NAMESPACE {
+            return Err(KernelError::CgroupNamespace);
+        }
+        let dir = File::open(&path).map_err(problem)?;
+        // The inode number of a cgroup directory is the cgroup's id.
+        let id = dir.metadata().map_err(problem)?.ino();
+        let agent_level = level(&path).map_err(problem)?;
+        if agent_level == 0 {
+            return Err(KernelError::RootOfHierarchy { path: cgroup.to_owned() });
+        }
+        Ok(Target { path, dir, id, agent_level, attached: id })
     }
-    let dir = File::open(&path).map_err(problem)?;
-    // The inode number of a cgroup directory is the cgroup's id.
-    let id = dir.metadata().map_err(problem)?.ino();
-    let agent_level = level(&path).map_err(problem)? + 1;
-    if agent_level == 1 {
-        return Err(KernelError::RootOfHierarchy { path: root.to_owned() });
-    }
-    Ok(ManagedRoot { dir, id, agent_level })
 }
 
 /// The id of the cgroup that is at this path now.

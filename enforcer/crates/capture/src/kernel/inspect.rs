@@ -2,7 +2,7 @@
 use std::os::fd::AsFd;
 
 use super::error::KernelError;
-use super::filesystems;
+use super::filesystems::Target;
 use super::link::HOOKS;
 use super::object::{self, MAPS, OBJECT};
 use super::{Layout, absent};
@@ -27,7 +27,7 @@ pub struct Inspection {
 
 /// Looks at a daemon's pins, whether it runs or not. Needs root.
 pub fn inspect(layout: &Layout) -> Result<Inspection, KernelError> {
-    let root = filesystems::open_root(&layout.managed_root)?;
+    let root = Target::managed_root(&layout.managed_root)?;
     let pins = &layout.pins;
     let mut found = Inspection { hooks: HOOKS.len(), ..Inspection::default() };
     for hook in HOOKS {

@@ -35,6 +35,9 @@ pub(crate) const HOOKS: &[Hook] = &[
     Hook { name: "getpeername6", attach_type: 30, since: "5.8" },
 ];
 
+/// Egress of a network device; a link per device, see [`super::attachment`]. The attach type is that of tcx.
+pub(crate) const DEVICE: Hook = Hook { name: "device", attach_type: 47, since: "6.6" };
+
 /// Connecting and sending to named unix sockets: refused altogether, since a name does not tell whose socket it is (symbolic
 /// links, bind mounts). Socket pairs have no name and work. Not part of the object: see [`bpf::load_refusal`].
 pub(crate) const UNIX_HOOKS: &[Hook] = &[

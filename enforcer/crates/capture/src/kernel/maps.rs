@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use enforcer_common::{AGENT_SLOTS, AgentEntry, map};
 
+use super::absent;
 use super::error::KernelError;
 use super::object::{MAPS, MapShape};
-use super::{absent, absent_is_fine};
 use crate::sys::bpf::{self, HashMap};
 
 /// Pins that this version does not use as they are.
@@ -59,9 +59,7 @@ impl Earlier {
         let path = map.aside(&self.pins);
         let carried = bpf::pinned(&path).and_then(HashMap::<u64, AgentEntry>::new).and_then(|old| {
             for cgroup_id in old.keys()? {
-                if let Some(entry) = old.get(&cgroup_id)? {
-                    agents.insert(cgroup_id, entry.netns_cookie, entry.flags)?;
-                }
+                agents.insert(cgroup_id)?;
             }
             Ok(())
         });
@@ -96,7 +94,7 @@ fn remove(pins: &Path, which: impl Fn(&str) -> bool) -> Result<(), KernelError> 
         let entry = entry.map_err(problem)?;
         if entry.file_name().to_str().is_some_and(&which) {
             let path = entry.path();
-            absent_is_fine(fs::remove_file(&path)).map_err(|error| KernelError::Pins { path, error })?;
+            absent(fs::remove_file(&path)).map_err(|error| KernelError::Pins { path, error })?;
         }
     }
     Ok(())
@@ -123,7 +121,7 @@ impl Agents {
     }
 
     /// `OutOfMemory`: every slot is taken.
-    pub(super) fn insert(&self, cgroup_id: u64, netns_cookie: u64, flags: u32) -> io::Result<()> {
+    pub(super) fn insert(&self, cgroup_id: u64) -> io::Result<()> {
         let mut slots = self.slots();
         let slot = match slots.get(&cgroup_id) {
             Some(slot) => *slot,
@@ -131,7 +129,7 @@ impl Agents {
                 .find(|slot| slots.values().all(|taken| taken != slot))
                 .ok_or(io::ErrorKind::OutOfMemory)?,
         };
-        self.map.insert(&cgroup_id, &AgentEntry { netns_cookie, flags, slot })?;
+        self.map.insert(&cgroup_id, &AgentEntry { slot, reserved: 0 })?;
         slots.insert(cgroup_id, slot);
         Ok(())
     }

@@ -3,18 +3,23 @@
 //! Links and maps are pinned: when the keeper dies they go on denying and redirecting, and the next one takes them over. Only
 //! [`Kernel::unmanage`] takes them away. Making the managed root and what is in it belongs to others.
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use aya::Ebpf;
 use aya::programs::ProgramFd;
-use enforcer_common::{flags, map};
+use enforcer_common::{INJECTOR_PORT, NamespaceEntry, NamespaceKey, RESOLVER_PORT, flags, map};
+use serde::{Deserialize, Serialize};
 
-use self::filesystems::ManagedRoot;
-use self::link::{Attached, HOOKS, Held, Hook, Link, UNIX_HOOKS};
+use self::boundary::Boundary;
+use self::filesystems::Target;
+use self::link::Hook;
 use self::maps::{Agents, Earlier};
 use self::object::{MAPS, OBJECT};
-use crate::sys::bpf;
+use crate::sys::bpf::{self, HashMap};
 
+mod attachment;
+mod boundary;
 mod error;
 mod filesystems;
 mod inspect;
@@ -22,6 +27,7 @@ mod link;
 mod maps;
 mod object;
 
+pub use attachment::Attachment;
 pub use error::KernelError;
 pub use inspect::{Inspection, inspect, try_programs};
 
@@ -34,12 +40,29 @@ pub struct Layout {
     pub pins: PathBuf,
 }
 
+/// Where the injector and the resolver listen for an agent in one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// The namespace holds only this agent and our listeners: loopback is the agent's own.
+    pub private: bool,
+    pub injector_port: u16,
+    pub resolver_port: u16,
+}
+
+impl Listening {
+    /// In a namespace that we made for the agent.
+    pub const PRIVATE: Listening =
+        Listening { private: true, injector_port: INJECTOR_PORT, resolver_port: RESOLVER_PORT };
+}
+
 /// The programs, attached and pinned. Dropping it leaves them so.
 #[derive(Debug)]
 pub struct Kernel {
     layout: Layout,
-    links: Vec<Link>,
+    boundary: Boundary,
     agents: Agents,
+    namespaces: HashMap<NamespaceKey, NamespaceEntry>,
+    new_namespaces: OwnedFd,
     records: OwnedFd,
     events: OwnedFd,
     counters: OwnedFd,
@@ -55,7 +78,7 @@ impl Kernel {
             return Err(KernelError::NotRoot);
         }
         let object = OBJECT.ok_or(KernelError::NoObject)?;
-        let root = filesystems::open_root(&layout.managed_root)?;
+        let root = Target::managed_root(&layout.managed_root)?;
         let new = filesystems::prepare_pins(&layout.pins)?;
         let started = Kernel::attach_all(layout, object, &root);
         if started.is_err() && new {
@@ -69,22 +92,7 @@ impl Kernel {
 
     /// Everything is still attached to this very managed root, and pinned. Asked before each launch.
     pub fn verify(&self) -> Result<(), KernelError> {
-        let root = &self.layout.managed_root;
-        let root_id = filesystems::cgroup_id(root)
-            .map_err(|error| KernelError::ManagedRoot { path: root.clone(), error })?;
-        for link in &self.links {
-            let name = link.hook.name;
-            let held = link
-                .holds(root_id, &self.layout.pins)
-                .map_err(|error| KernelError::Io { what: format!("check the link of `{name}`"), error })?;
-            match held {
-                Held::Yes => {}
-                Held::Detached => return Err(KernelError::Detached { hook: name, root: root.clone() }),
-                Held::Unpinned => {
-                    return Err(KernelError::Unpinned { pin: link.hook.pin(&self.layout.pins) });
-                }
-            }
-        }
+        self.boundary.verify()?;
         for (map, id) in MAPS.iter().zip(&self.map_ids) {
             let pin = map.pin(&self.layout.pins);
             match bpf::pinned(&pin).and_then(|fd| bpf::map_info(fd.as_fd())) {
@@ -99,10 +107,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// From now on this cgroup is an agent and may connect from this network namespace.
-    pub fn govern(&self, cgroup_id: u64, netns_cookie: u64, private_netns: bool) -> Result<(), KernelError> {
-        let flags = if private_netns { flags::PRIVATE_NETNS } else { 0 };
-        self.agents.insert(cgroup_id, netns_cookie, flags).map_err(|error| match error.kind() {
+    /// From now on this cgroup is an agent, and may connect from the namespaces that it was admitted to.
+    pub fn govern(&self, cgroup_id: u64) -> Result<(), KernelError> {
+        self.agents.insert(cgroup_id).map_err(|error| match error.kind() {
             io::ErrorKind::OutOfMemory => KernelError::TooManyAgents,
             _ => KernelError::Io { what: format!("govern cgroup {cgroup_id}"), error },
         })
@@ -113,6 +120,44 @@ impl Kernel {
         self.agents
             .remove(cgroup_id)
             .map_err(|error| KernelError::Io { what: format!("release cgroup {cgroup_id}"), error })
+    }
+
+    /// The agent may connect from this network namespace, to these ports.
+    pub fn admit(&self, cgroup_id: u64, netns_cookie: u64, at: Listening) -> Result<(), KernelError> {
+        let Listening { private, injector_port, resolver_port } = at;
+        let flags = if private { flags::PRIVATE_NETNS } else { 0 };
+        let entry = NamespaceEntry { flags, injector_port, resolver_port };
+        self.namespaces.insert(&NamespaceKey { cgroup_id, netns_cookie }, &entry).map_err(|error| {
+            KernelError::Io { what: format!("admit cgroup {cgroup_id} to a namespace"), error }
+        })
+    }
+
+    /// The agent may not connect from this network namespace any more.
+    pub fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError> {
+        self.namespaces.remove(&NamespaceKey { cgroup_id, netns_cookie }).map(drop).map_err(|error| {
+            KernelError::Io { what: format!("expel cgroup {cgroup_id} from a namespace"), error }
+        })
+    }
+
+    /// Attaches a cgroup elsewhere in the hierarchy, by a name for its pins; or takes up what is attached under that name.
+    /// It is denied everything until it is governed by its own id.
+    pub fn attach(&self, name: &str, cgroup: &Path) -> Result<Attachment, KernelError> {
+        Attachment::raise(&self.layout, name, cgroup)
+    }
+
+    /// Takes the programs away from an attached cgroup: it is free then. `false`: there was nothing.
+    pub fn detach(&self, name: &str) -> Result<bool, KernelError> {
+        attachment::remove(&self.layout, name)
+    }
+
+    /// Names of everything attached, whether somebody knows it or not.
+    pub fn attached(&self) -> Result<Vec<String>, KernelError> {
+        attachment::names(&self.layout)
+    }
+
+    /// Namespaces that agents tried to connect from and that nobody listens in, for the keeper ([`crate::events::NewNamespaces`]).
+    pub fn new_namespaces(&self) -> io::Result<OwnedFd> {
+        self.new_namespaces.try_clone()
     }
 
     /// The governed cgroups, those of an earlier run included.
@@ -137,19 +182,17 @@ impl Kernel {
         self.counters.try_clone()
     }
 
-    /// `enforcer unmanage`: the only way the pins go away. Whatever runs under the managed root is without these programs then:
-    /// end it first. `false`: there was nothing to let go of.
+    /// `enforcer unmanage`: the only way the pins go away, but for [`Kernel::detach`]. Whatever runs under the managed root, or was
+    /// attached, is without these programs then: end it first. `false`: there was nothing to let go of.
     pub fn unmanage(layout: &Layout) -> Result<bool, KernelError> {
         let pins = &layout.pins;
-        for hook in HOOKS.iter().chain(UNIX_HOOKS) {
-            Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
-        }
+        attachment::remove_all(layout)?;
+        Boundary::remove(pins)?;
         maps::remove_all(pins)?;
-        absent_is_fine(std::fs::remove_dir(pins))
-            .map_err(|error| KernelError::Pins { path: pins.clone(), error })
+        boundary::remove_dir(pins)
     }
 
-    fn attach_all(layout: &Layout, object: &[u8], root: &ManagedRoot) -> Result<Self, KernelError> {
+    fn attach_all(layout: &Layout, object: &[u8], root: &Target) -> Result<Self, KernelError> {
         let pins = &layout.pins;
         let earlier = Earlier::set_aside(pins)?;
         let (programs, agents) = match load(object, pins, root, &earlier) {
@@ -159,45 +202,16 @@ impl Kernel {
                 return Err(error);
             }
         };
-
-        let mut links = Vec::with_capacity(programs.len() + UNIX_HOOKS.len());
-        let mut adopted = 0;
-        let mut attach = |hook: &Hook, program: BorrowedFd<'_>| {
-            let attached = Link::adopt_or_attach(*hook, program, root.dir.as_fd(), root.id, pins)
-                .map_err(|error| KernelError::Attach { hook: hook.name, error })?;
-            match attached {
-                Attached::Anew(link) => links.push(link),
-                Attached::Adopted(link) => {
-                    adopted += 1;
-                    links.push(link);
-                }
-                Attached::Foreign(info) => {
-                    return Err(KernelError::Foreign { pin: hook.pin(pins), cgroup_id: info.cgroup_id });
-                }
-            }
-            Ok(())
-        };
-        for (hook, program) in &programs {
-            attach(hook, program.as_fd())?;
-        }
-        for hook in UNIX_HOOKS {
-            let program = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
-            match program {
-                Some(program) => attach(hook, program.as_fd())?,
-                None => tracing::warn!(
-                    hook = hook.name,
-                    since = hook.since,
-                    "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path"
-                ),
-            }
-        }
-        tracing::info!(links = links.len(), adopted, root = %layout.managed_root.display(), "programs attached");
-
+        let boundary = Boundary::raise(&programs, root, pins)?;
         earlier.forget()?;
+        let namespaces = HashMap::new(maps::open(map::NAMESPACES, pins)?)
+            .map_err(|error| KernelError::Pins { path: pins.clone(), error })?;
         Ok(Kernel {
             layout: layout.clone(),
-            links,
+            boundary,
             agents,
+            namespaces,
+            new_namespaces: maps::open(map::NEW_NAMESPACES, pins)?,
             records: maps::open(map::RECORDS, pins)?,
             events: maps::open(map::EVENTS, pins)?,
             counters: maps::open(map::COUNTERS, pins)?,
@@ -210,29 +224,30 @@ impl Kernel {
 fn load(
     object: &[u8],
     pins: &Path,
-    root: &ManagedRoot,
+    root: &Target,
     earlier: &Earlier,
 ) -> Result<(Vec<(Hook, ProgramFd)>, Agents), KernelError> {
-    let mut ebpf = object::load(object, pins, root.agent_level)
-        .map_err(|error| KernelError::Load { error: Box::new(error) })?;
-    let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
-        hook: hook.name,
-        since: hook.since,
-        error: Box::new(error),
-    })?;
+    let (_ebpf, programs) = verified(object, pins, root)?;
     let agents = Agents::new(maps::open(map::AGENTS, pins)?)
         .map_err(|error| KernelError::Pins { path: pins.to_owned(), error })?;
     earlier.carry_agents(&agents)?;
     Ok((programs, agents))
 }
 
-/// Was there something to remove?
-fn absent_is_fine(result: io::Result<()>) -> io::Result<bool> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Loads a copy of the programs for this cgroup, and hands each to the verifier.
+fn verified(
+    object: &[u8],
+    pins: &Path,
+    target: &Target,
+) -> Result<(Ebpf, Vec<(Hook, ProgramFd)>), KernelError> {
+    let mut ebpf =
+        object::load(object, pins, target).map_err(|error| KernelError::Load { error: Box::new(error) })?;
+    let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
+        hook: hook.name,
+        since: hook.since,
+        error: Box::new(error),
+    })?;
+    Ok((ebpf, programs))
 }
 
 fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {

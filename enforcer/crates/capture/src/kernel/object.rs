@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use aya::programs::{Program, ProgramError, ProgramFd};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::{
-    AGENT_LEVEL_GLOBAL, AGENT_SLOTS, AgentEntry, ConnectRecord, RECORDS_PER_AGENT, counter, map,
+    AGENT_LEVEL_GLOBAL, AGENT_SLOTS, ATTACHED_GLOBAL, AgentEntry, ConnectRecord, NamespaceEntry,
+    NamespaceKey, RECORDS_PER_AGENT, counter, map,
 };
 
-use super::link::{HOOKS, Hook};
+use super::filesystems::Target;
+use super::link::{DEVICE, HOOKS, Hook};
 use crate::sys::bpf;
 
 /// The object, if `cargo xtask bpf` had built one when this crate was compiled.
@@ -48,6 +50,15 @@ pub(crate) const MAPS: &[MapShape] = &[
         max_entries: AGENT_SLOTS,
         ..NONE
     },
+    MapShape {
+        name: map::NAMESPACES,
+        kind: HASH,
+        key_size: size_of::<NamespaceKey>() as u32,
+        value_size: size_of::<NamespaceEntry>() as u32,
+        max_entries: 4096,
+        ..NONE
+    },
+    MapShape { name: map::NEW_NAMESPACES, kind: RINGBUF, max_entries: 65536, ..NONE },
     MapShape {
         name: map::RECORDS,
         kind: HASH,
@@ -120,9 +131,10 @@ impl MapShape {
 }
 
 /// Loads the object. Pinned maps are used as they are, missing ones made and pinned.
-pub(crate) fn load(object: &[u8], pins: &Path, agent_level: u32) -> Result<Ebpf, aya::EbpfError> {
+pub(crate) fn load(object: &[u8], pins: &Path, target: &Target) -> Result<Ebpf, aya::EbpfError> {
     let mut loader = EbpfLoader::new();
-    loader.override_global(AGENT_LEVEL_GLOBAL, &agent_level, true);
+    loader.override_global(AGENT_LEVEL_GLOBAL, &target.agent_level, true);
+    loader.override_global(ATTACHED_GLOBAL, &target.attached, true);
     for map in MAPS {
         loader.map_pin_path(map.name, map.pin(pins));
     }
@@ -142,6 +154,11 @@ pub(crate) fn verify_programs(ebpf: &mut Ebpf) -> Result<Vec<(Hook, ProgramFd)>,
         .collect()
 }
 
+/// The program for devices, which only attached cgroups need.
+pub(crate) fn verify_device(ebpf: &mut Ebpf) -> Result<ProgramFd, ProgramError> {
+    verify(ebpf, DEVICE)
+}
+
 fn verify(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramFd, ProgramError> {
     let program = ebpf.program_mut(hook.name).ok_or(ProgramError::UnexpectedProgramType)?;
     match program {
@@ -150,6 +167,7 @@ fn verify(ebpf: &mut Ebpf, hook: Hook) -> Result<ProgramFd, ProgramError> {
         Program::CgroupSkb(program) => program.load()?,
         Program::CgroupSockopt(program) => program.load()?,
         Program::SockOps(program) => program.load()?,
+        Program::SchedClassifier(program) => program.load()?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     program

@@ -89,6 +89,8 @@ pub fn run(request: Request) -> Result<Exit, Error> {
             return Err(Error::Refused { message, hint, exit_code });
         }
         FromKeeper::Exited(exit) => return Ok(exit),
+        // Answers to what a stand-in never asks.
+        FromKeeper::Attached(_) | FromKeeper::Detached { .. } => return Err(gone()),
     };
     terminal.started().doing(|| "set the terminal up".into())?;
     let outcome = StandIn { channel, signals, terminal: &mut terminal, pidfd, keeper_gone: false }.attend();
@@ -169,7 +171,10 @@ impl StandIn<'_> {
         match self.channel.receive::<FromKeeper>() {
             Ok(Some(received)) => match received.message {
                 FromKeeper::Exited(exit) => Ok(Some(exit)),
-                FromKeeper::Launched { .. } | FromKeeper::Refused { .. } => Ok(None),
+                FromKeeper::Launched { .. }
+                | FromKeeper::Refused { .. }
+                | FromKeeper::Attached(_)
+                | FromKeeper::Detached { .. } => Ok(None),
             },
             Ok(None) | Err(_) => {
                 self.keeper_gone = true;

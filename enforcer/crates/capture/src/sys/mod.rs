@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 mod child;
+pub(crate) mod inet_diag;
 mod pidfd;
 mod process;
 mod program;

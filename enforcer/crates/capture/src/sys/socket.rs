@@ -52,3 +52,24 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     socket_option::<libc::ucred>(socket, libc::SO_PEERCRED)
 }
+
+/// The network devices of the calling thread's network namespace, by number and name.
+pub(crate) fn network_devices() -> io::Result<Vec<(u32, String)>> {
+    // SAFETY: returns null or an array that ends with a zero entry, which is ours to free.
+    let list = unsafe { libc::if_nameindex() };
+    if list.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = Vec::new();
+    let mut at = list;
+    // SAFETY: at stays inside the array, whose last entry has the index 0; names are NUL-terminated.
+    unsafe {
+        while (*at).if_index != 0 {
+            let name = std::ffi::CStr::from_ptr((*at).if_name).to_string_lossy().into_owned();
+            found.push(((*at).if_index, name));
+            at = at.add(1);
+        }
+        libc::if_freenameindex(list);
+    }
+    Ok(found)
+}

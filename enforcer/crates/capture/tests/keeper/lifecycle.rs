@@ -90,9 +90,9 @@ fn a_session_is_governed_before_its_agent_exists_and_released_after() {
     world.await_clean();
     let kernel = world.file("kernel.log");
     let calls: Vec<_> = kernel.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(calls, ["verify", "govern", "release"]);
+    assert_eq!(calls, ["verify", "admit", "govern", "release", "expel"]);
     let id = kernel.lines().nth(1).unwrap().split(' ').nth(1).unwrap();
-    assert_eq!(kernel.lines().nth(2).unwrap(), format!("release {id}"));
+    assert_eq!(kernel.lines().nth(3).unwrap(), format!("release {id}"));
     eventually("the worker is told", || world.file("log").contains(&format!("worker: ended {session}")));
 }
 
@@ -118,7 +118,7 @@ fn launches_that_fail_leave_nothing() {
     refused("bod", "there is no agent `bod`; hint: did you mean `bot`?");
     refused("../x", "is not an agent's name");
     refused("tool", "no tools");
-    for call in ["verify", "govern"] {
+    for call in ["verify", "admit", "govern"] {
         world.put("kernel-fails", call);
         refused("bot", &format!("{call} fails"));
     }
@@ -317,11 +317,11 @@ fn the_worker_has_sessions_shut_in_and_let_out() {
     let mut talker = Talker::start(&world);
     world.signal_keeper(Signal::HUP);
     eventually("it is off", || world.file("log").contains("worker: switched 1 None"));
-    assert_eq!(calls(&world), ["verify", "govern", "release"]);
+    assert_eq!(calls(&world), ["verify", "admit", "govern", "release"]);
     assert_eq!(frozen(&world), "1");
     world.signal_keeper(Signal::HUP);
     eventually("it is on", || world.file("log").contains("worker: switched 2 None"));
-    assert_eq!(calls(&world), ["verify", "govern", "release", "govern"]);
+    assert_eq!(calls(&world), ["verify", "admit", "govern", "release", "admit", "govern"]);
     assert_eq!(frozen(&world), "0");
     assert_eq!(talker.asks(), format!("worker {}", world.worker_pid()));
     world.put("kernel-fails", "release");

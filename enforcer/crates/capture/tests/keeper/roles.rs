@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use enforcer_capture::keeper::{self, Programs, Settings, VaultKeySource};
-use enforcer_capture::kernel::KernelError;
+use enforcer_capture::kernel::{Attachment, KernelError, Listening};
 use enforcer_capture::message::{Channel, Switch, ToKeeper, ToWorker};
 use enforcer_capture::standin::{self, Request};
 
@@ -108,8 +108,26 @@ impl Programs for NoPrograms {
     fn verify(&self) -> Result<(), KernelError> {
         self.called("verify", "")
     }
-    fn govern(&self, cgroup_id: u64, netns_cookie: u64, private: bool) -> Result<(), KernelError> {
-        self.called("govern", &format!("{cgroup_id} {netns_cookie} {private}"))
+    fn govern(&self, cgroup_id: u64) -> Result<(), KernelError> {
+        self.called("govern", &cgroup_id.to_string())
+    }
+    fn admit(&self, cgroup_id: u64, netns_cookie: u64, at: Listening) -> Result<(), KernelError> {
+        self.called("admit", &format!("{cgroup_id} {netns_cookie} {}", at.private))
+    }
+    fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError> {
+        self.called("expel", &format!("{cgroup_id} {netns_cookie}"))
+    }
+    fn attach(&self, _name: &str, _cgroup: &Path) -> Result<Attachment, KernelError> {
+        Err(KernelError::NoObject)
+    }
+    fn detach(&self, _name: &str) -> Result<bool, KernelError> {
+        Ok(false)
+    }
+    fn attached(&self) -> Result<Vec<String>, KernelError> {
+        Ok(Vec::new())
+    }
+    fn new_namespaces(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
     }
     fn release(&self, cgroup_id: u64) -> Result<(), KernelError> {
         self.called("release", &cgroup_id.to_string())
@@ -193,6 +211,10 @@ fn worker() -> ExitCode {
                     false => ToKeeper::Done { seq },
                 };
                 channel.send(&answer, &[]).unwrap();
+            }
+            ToWorker::Serve { .. } | ToWorker::Left { .. } | ToWorker::Standing { .. } => {
+                eprintln!("worker: nothing is attached without programs");
+                return ExitCode::FAILURE;
             }
             ToWorker::Switched { seq, error } => eprintln!("worker: switched {seq} {error:?}"),
             ToWorker::Ended { session } => eprintln!("worker: ended {session}"),

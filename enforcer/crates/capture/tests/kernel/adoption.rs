@@ -109,7 +109,7 @@ fn maps_of_another_version_are_replaced_and_their_agents_go_on() {
     let [v4, _v6] = agent.netns.injectors();
     stage.kill_keeper();
     let pins = stage.layout().pins;
-    stage::pin_other_agents(&pins.join("map_AGENTS"), &[(agent.cgroup_id, agent.netns.cookie)]);
+    stage::pin_other_agents(&pins.join("map_AGENTS"), &[agent.cgroup_id]);
     std::fs::rename(pins.join("map_COUNTERS"), pins.join("map_RECORDS")).unwrap();
     // Of a map that this version does not have at all.
     std::fs::rename(pins.join("map_EVENTS"), pins.join("map_OWNERS")).unwrap();

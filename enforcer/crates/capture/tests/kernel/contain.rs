@@ -16,7 +16,7 @@ print(attempt(socket, AF_INET, SOCK_STREAM), attempt(socket, AF_INET6, SOCK_DGRA
     assert_eq!(stage.reasons(&agent), ["sock_create unknown_agent"; 3]);
 
     // The control: the same program once it is an agent.
-    stage.kernel().govern(agent.cgroup_id, agent.netns.cookie, true).unwrap();
+    stage.govern(&agent, true);
     assert_eq!(stage.kernel().governed().unwrap(), [agent.cgroup_id]);
     assert!(agent.run(program).starts_with("<socket.socket"));
 
@@ -117,7 +117,7 @@ print(attempt(s.connect, ('203.0.113.5', 443)), attempt(s6.connect, ('2001:db8::
 fn a_socket_of_another_agent_is_denied() {
     let stage = Stage::new();
     let (a, b) = (stage.agent("a"), stage.agent("b"));
-    stage.kernel().govern(b.cgroup_id, a.netns.cookie, true).unwrap();
+    stage.govern(&b, true);
     // Made as agent a, used as agent b: what a socket handed over looks like.
     let program = format!(
         "
@@ -207,7 +207,7 @@ print(attempt(socket(AF_INET, SOCK_STREAM).connect, ('127.0.0.1', 3001)))
 fn without_a_namespace_of_its_own_loopback_goes_to_the_injector_too() {
     let stage = Stage::new();
     let agent = stage.stranger("a");
-    stage.kernel().govern(agent.cgroup_id, agent.netns.cookie, false).unwrap();
+    stage.govern(&agent, false);
     let [v4, _v6] = agent.netns.injectors();
     let _server = agent.netns.enter(|| TcpListener::bind("127.0.0.1:5432").unwrap());
     let program = "

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use enforcer_capture::events::{Events, Refused};
-use enforcer_capture::kernel::{Kernel, KernelError, Layout};
+use enforcer_capture::kernel::{Kernel, KernelError, Layout, Listening};
 use enforcer_capture::records::Records;
 use rustix::thread::LinkNameSpaceType;
 
@@ -62,8 +62,15 @@ impl Stage {
     /// A governed agent with a namespace of its own.
     pub(crate) fn agent(&self, name: &str) -> Agent {
         let agent = self.stranger(name);
-        self.kernel().govern(agent.cgroup_id, agent.netns.cookie, true).unwrap();
+        self.govern(&agent, true);
         agent
+    }
+
+    /// From now on it may connect from its namespace.
+    pub(crate) fn govern(&self, agent: &Agent, private: bool) {
+        let at = Listening { private, ..Listening::PRIVATE };
+        self.kernel().admit(agent.cgroup_id, agent.netns.cookie, at).unwrap();
+        self.kernel().govern(agent.cgroup_id).unwrap();
     }
 
     /// The same, but the programs do not know it.
@@ -300,12 +307,10 @@ impl Drop for Cgroups {
 }
 
 /// Pins a map of agents with room for more than this version's, in the place of what is pinned there.
-pub(crate) fn pin_other_agents(pin: &Path, agents: &[(u64, u64)]) {
-    let mut map = aya::maps::HashMap::<_, u64, [u64; 2]>::create(4096, 0).unwrap();
-    for (cgroup_id, netns_cookie) in agents {
-        // `AgentEntry`, as an earlier version wrote it: flags, and zeroes where the slot is now.
-        map.insert(cgroup_id, [*netns_cookie, u64::from(enforcer_common::flags::PRIVATE_NETNS).to_le()], 0)
-            .unwrap();
+pub(crate) fn pin_other_agents(pin: &Path, agents: &[u64]) {
+    let mut map = aya::maps::HashMap::<_, u64, u64>::create(4096, 0).unwrap();
+    for cgroup_id in agents {
+        map.insert(cgroup_id, 0, 0).unwrap();
     }
     fs::remove_file(pin).unwrap();
     map.pin(pin).unwrap();

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Stdio};
 
+use enforcer_capture::kernel::Listening;
 use enforcer_capture::records::{Origin, RecordError, Records};
 
 use crate::stage::{Agent, Stage, impatient};
@@ -171,13 +172,15 @@ fn a_cgroup_made_again_is_another_agent() {
         let id = fs::metadata(&cgroup).unwrap().ino();
         assert_ne!(id, before, "round {round}");
         assert_eq!(go(&cgroup), "errno 1", "round {round}: nobody knows it yet");
-        stage.kernel().govern(id, agent.netns.cookie, true).unwrap();
+        stage.kernel().admit(id, agent.netns.cookie, Listening::PRIVATE).unwrap();
+        stage.kernel().govern(id).unwrap();
         assert_eq!(go(&cgroup), "went", "round {round}");
         let (socket, _) = v4.accept().unwrap();
         // One that still goes by the cgroup of before has no use for it.
         let origin = injector.identify(&socket, id).unwrap_or_else(|error| panic!("round {round}: {error}"));
         assert_eq!((origin.cgroup_id, origin.dst.0.port()), (id, 443));
         stage.kernel().release(id).unwrap();
+        stage.kernel().expel(id, agent.netns.cookie).unwrap();
         assert_eq!(go(&cgroup), "errno 1", "round {round}: it is released");
         assert_eq!(go(&agent.cgroup), "went");
         let (_socket, origin) = injector.accept();

@@ -15,10 +15,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions};
 use tracing::{debug, error, info, warn};
 
-use self::request::receive;
+use self::request::{Request, receive};
 use self::start::{Started, launch};
-use super::Keeper;
 use super::admission::Admitted;
+use super::{Keeper, attach};
 use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
@@ -97,26 +97,37 @@ fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, admitted: Admitted, s
 
 /// One caller from its request to its end.
 fn attend(keeper: &Arc<Keeper>, admitted: Admitted, channel: &Arc<Channel>) {
-    let asked = receive(keeper, channel);
-    let started = match asked.and_then(|asked| asked.map(|asked| launch(keeper, asked)).transpose()) {
-        Ok(Some(started)) => started,
-        Ok(None) => {
+    let answered = receive(keeper, channel).and_then(|request| match request {
+        Some(Request::Launch(asked)) => {
+            launch(keeper, *asked).map(|started| accompany(channel, admitted, started))
+        }
+        Some(Request::Attach(asked)) => {
+            let report = attach::attach(keeper, &asked)?;
+            tell(channel, &FromKeeper::Attached(report), &[]);
+            Ok(())
+        }
+        Some(Request::Detach(asked)) => {
+            let sessions = attach::detach(keeper, &asked)?;
+            tell(channel, &FromKeeper::Detached { sessions }, &[]);
+            Ok(())
+        }
+        None => {
             // Is anybody listening? That is how it is found out.
             debug!("a caller left without a request");
-            return;
+            Ok(())
         }
-        Err(error) => {
-            info!("launch refused: {}", error.chain());
-            let refused = FromKeeper::Refused {
-                message: error.chain(),
-                hint: error.hint(),
-                exit_code: error.exit_code(),
-            };
-            tell(channel, &refused, &[]);
-            channel.discard();
-            return;
-        }
-    };
+    });
+    if let Err(error) = answered {
+        info!("request refused: {}", error.chain());
+        let refused =
+            FromKeeper::Refused { message: error.chain(), hint: error.hint(), exit_code: error.exit_code() };
+        tell(channel, &refused, &[]);
+        channel.discard();
+    }
+}
+
+/// Stays with an agent that runs for as long as its caller does.
+fn accompany(channel: &Arc<Channel>, admitted: Admitted, started: Started) {
     let Started { session, uid, mut child, pidfd } = started;
     let launched = FromKeeper::Launched { session: session.clone(), pid: child.id() };
     tell(channel, &launched, &[pidfd.as_fd()]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::Error;
+use crate::attach::{Attach, Detach};
 use crate::channel::Channel;
 use crate::error::Doing;
 use crate::identity::{self, Identity};
@@ -19,7 +20,14 @@ use crate::sys;
 /// A caller sends its request at once.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// A request that is allowed as far as the keeper can tell.
+/// What a caller wants.
+pub(super) enum Request {
+    Launch(Box<Asked>),
+    Attach(Attach),
+    Detach(Detach),
+}
+
+/// A launch that is allowed as far as the keeper can tell.
 pub(super) struct Asked {
     pub(super) launch: Launch,
     pub(super) identity: Identity,
@@ -28,7 +36,7 @@ pub(super) struct Asked {
 }
 
 /// `None`: the caller went away without a word.
-pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Asked>, Error> {
+pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Request>, Error> {
     channel
         .set_receive_timeout(Some(REQUEST))
         .and_then(|()| channel.stream().set_write_timeout(Some(REQUEST)))
@@ -37,7 +45,7 @@ pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Asked
         return Err(Error::refused("the daemon is stopping", "start it again, then run the agent"));
     }
     let peer =
-        Peer::of(channel.as_fd(), &keeper.managed_root).doing(|| "see who asks for a launch".into())?;
+        Peer::of(channel.as_fd(), &keeper.governed_cgroups()).doing(|| "see who asks for a launch".into())?;
     if peer.managed {
         return Err(Error::Refused {
             message: "an agent cannot start agents".into(),
@@ -49,28 +57,63 @@ pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Asked
         return Ok(None);
     };
     channel.set_receive_timeout(None).doing(|| "set a timeout".into())?;
-    let FromCaller::Launch(launch) = received.message else {
-        return Err(Error::refused("a launch must come first", "use `enforcer run` of the same version"));
-    };
-    if launch.protocol != PROTOCOL {
-        return Err(Error::refused(
-            "this `enforcer` and the running daemon are of different versions",
-            "restart the daemon: systemctl restart enforcer",
-        ));
+    match received.message {
+        FromCaller::Launch(launch) => {
+            same_version(launch.protocol)?;
+            allowed(keeper, launch, received.descriptors, peer.uid)
+                .map(|asked| Some(Request::Launch(asked.into())))
+        }
+        FromCaller::Attach(attach) => {
+            same_version(attach.protocol)?;
+            root_only(peer.uid, "attach")?;
+            Ok(Some(Request::Attach(attach)))
+        }
+        FromCaller::Detach(detach) => {
+            same_version(detach.protocol)?;
+            root_only(peer.uid, "detach")?;
+            Ok(Some(Request::Detach(detach)))
+        }
+        FromCaller::Signal { .. } => {
+            Err(Error::refused("a launch must come first", "use `enforcer run` of the same version"))
+        }
     }
-    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] =
-        received.descriptors.try_into().map_err(|_descriptors| {
-            Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
-        })?;
+}
+
+fn same_version(protocol: u32) -> Result<(), Error> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "this `enforcer` and the running daemon are of different versions",
+        "restart the daemon: systemctl restart enforcer",
+    ))
+}
+
+/// Other people's processes are concerned: the group may start agents, not govern what runs.
+fn root_only(uid: u32, verb: &str) -> Result<(), Error> {
+    if uid == 0 {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        message: format!("only root may {verb} what runs already"),
+        hint: Some("run it with `sudo`".into()),
+        exit_code: 4,
+    })
+}
+
+fn allowed(keeper: &Keeper, launch: Launch, descriptors: Vec<OwnedFd>, caller: u32) -> Result<Asked, Error> {
+    let [stdin, stdout, stderr, cwd]: [OwnedFd; 4] = descriptors.try_into().map_err(|_descriptors| {
+        Error::refused("a launch needs four descriptors", "use `enforcer run` of the same version")
+    })?;
     let stdio = [stdin, stdout, stderr];
-    check_descriptors(&stdio, &launch.stdio, &cwd, peer.uid)?;
+    check_descriptors(&stdio, &launch.stdio, &cwd, caller)?;
     identity::check_name(&launch.agent)?;
     if launch.argv.is_empty() {
         return Err(Error::refused("there is no command to run", "enforcer run AGENT -- COMMAND"));
     }
     let settings = &keeper.settings;
     let identity = match &launch.user {
-        Some(user) => identity::of_user(user, peer.uid)?,
+        Some(user) => identity::of_user(user, caller)?,
         None => {
             // Two launches at once must not get the same number.
             let _one_at_a_time = keeper.ids.lock().unwrap_or_else(|e| e.into_inner());
@@ -85,7 +128,7 @@ pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Asked
             "correct `ids` in the configuration, or run the agent as another user",
         ));
     }
-    Ok(Some(Asked { launch, identity, stdio, cwd }))
+    Ok(Asked { launch, identity, stdio, cwd })
 }
 
 /// Standard streams that would lead an agent out: directories and internet sockets made outside.

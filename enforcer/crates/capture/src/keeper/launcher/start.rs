@@ -21,9 +21,9 @@ use crate::error::Doing;
 use crate::etc;
 use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
-use crate::keeper::sessions::{self, Running, Standing, govern, open_listeners, unexpected, watch};
+use crate::keeper::sessions::{self, Prepared, Running, Standing, govern, open_listeners, prepare, watch};
 use crate::launch::{Stdio, Text};
-use crate::message::{Session, ToKeeper, ToWorker};
+use crate::message::Session;
 use crate::netns::Netns;
 use crate::session::{self, Record};
 use crate::sys;
@@ -55,6 +55,7 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
         },
         cgroup: PathBuf::new(),
         pid: 0,
+        attached: None,
     };
     let session_files = files(keeper, &asked, &id, &ca_pem, &guide);
     let outcome = session_files.and_then(|files| {
@@ -66,24 +67,6 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
         sessions::end(keeper, &record);
     }
     outcome
-}
-
-struct Prepared {
-    environment: Vec<(String, String)>,
-    ca_pem: String,
-    guide: String,
-}
-
-fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Error> {
-    let (agent, session) = (agent.to_owned(), session.to_owned());
-    let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, session }, &[])?;
-    match answer {
-        ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
-        ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
-        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
-            Err(unexpected())
-        }
-    }
 }
 
 /// What the session's directory holds.

@@ -1,4 +1,5 @@
-//! The same line a second time, by netfilter: a table in each session's own network namespace.
+//! The same line a second time, by netfilter: a table in each session's own network namespace. [`shared`] has the one
+//! for namespaces that an attached session shares with others.
 //!
 //! It needs no BPF program and no cgroup, so it holds where those are missing or broken. Nothing in it matches a
 //! cgroup: the namespace holds this one agent, so everything in it is the agent's. A match by cgroup would be
@@ -25,6 +26,10 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
 use crate::Error;
 use crate::message;
 use crate::netns::Netns;
+
+mod shared;
+
+pub(crate) use shared::Shared;
 
 const TABLE: &str = "enforcer";
 /// Directories that only root writes; the daemon's `PATH` has no say in what root runs here.
@@ -66,34 +71,43 @@ impl Backstop {
 
     /// Loads the table into a session's namespace, in place of one that is there. All of it or nothing of it.
     pub(crate) fn load(&self, netns: &Netns) -> Result<(), Error> {
+        self.load_as(TABLE, netns)
+    }
+
+    /// The same under a name of its own, in a namespace that we did not make.
+    pub(crate) fn load_as(&self, table: &str, netns: &Netns) -> Result<(), Error> {
         let Backstop::Nft(nft) = self else { return Ok(()) };
         let apply = || {
-            helper::apply_ruleset_with_args(&ruleset(), Some(nft), helper::DEFAULT_ARGS)
+            helper::apply_ruleset_with_args(&ruleset(table), Some(nft), helper::DEFAULT_ARGS)
                 .map_err(io::Error::other)
         };
-        netns.within(apply).map_err(|error| {
-            Error::refused(
-                format!("the nftables backstop cannot be loaded into the agent's network namespace: {error}"),
-                "what nft says is in the daemon's log; the kernel needs CONFIG_NF_TABLES_INET and \
-                 CONFIG_NFT_REJECT_INET (`modprobe nft_reject_inet`)",
-            )
-        })
+        netns.within(apply).map_err(not_loaded)
     }
 }
 
-fn ruleset() -> Nftables<'static> {
+fn not_loaded(error: io::Error) -> Error {
+    Error::refused(
+        format!("the nftables backstop cannot be loaded into the agent's network namespace: {error}"),
+        "what nft says is in the daemon's log; the kernel needs CONFIG_NF_TABLES_INET and \
+         CONFIG_NFT_REJECT_INET (`modprobe nft_reject_inet`)",
+    )
+}
+
+fn ruleset(name: &str) -> Nftables<'_> {
     let mut batch = Batch::new();
-    let table =
-        || NfListObject::Table(Table { family: NfFamily::INet, name: TABLE.into(), ..Table::default() });
+    let table = || {
+        NfListObject::Table(Table { family: NfFamily::INet, name: Cow::Borrowed(name), ..Table::default() })
+    };
     // Made, so that it can be deleted, so that it can be made anew: one transaction, whatever was there.
     batch.add(table());
     batch.delete(table());
     batch.add(table());
-    for (name, hook) in [("output", NfHook::Output), ("input", NfHook::Input), ("forward", NfHook::Forward)] {
+    for (chain, hook) in [("output", NfHook::Output), ("input", NfHook::Input), ("forward", NfHook::Forward)]
+    {
         batch.add(NfListObject::Chain(Chain {
             family: NfFamily::INet,
-            table: TABLE.into(),
-            name: name.into(),
+            table: Cow::Borrowed(name),
+            name: chain.into(),
             _type: Some(NfChainType::Filter),
             hook: Some(hook),
             prio: Some(0),
@@ -102,9 +116,9 @@ fn ruleset() -> Nftables<'static> {
         }));
     }
     for rule in output() {
-        batch.add(in_chain("output", rule));
+        batch.add(in_chain(name, "output", rule));
     }
-    batch.add(in_chain("input", vec![is(meta(MetaKey::Iif), text("lo")), Statement::Accept(None)]));
+    batch.add(in_chain(name, "input", vec![is(meta(MetaKey::Iif), text("lo")), Statement::Accept(None)]));
     batch.to_nftables()
 }
 
@@ -128,10 +142,10 @@ fn output() -> Vec<Vec<Statement<'static>>> {
     ]
 }
 
-fn in_chain(chain: &'static str, expr: Vec<Statement<'static>>) -> NfListObject<'static> {
+fn in_chain<'a>(table: &'a str, chain: &'static str, expr: Vec<Statement<'static>>) -> NfListObject<'a> {
     NfListObject::Rule(Rule {
         family: NfFamily::INet,
-        table: TABLE.into(),
+        table: Cow::Borrowed(table),
         chain: chain.into(),
         expr: Cow::Owned(expr),
         ..Rule::default()
@@ -168,5 +182,4 @@ fn set<const N: usize>(items: [Expression<'static>; N]) -> Expression<'static> {
 }
 
 #[cfg(test)]
-#[path = "backstop_tests.rs"]
 mod tests;

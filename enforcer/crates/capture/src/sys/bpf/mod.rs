@@ -1,5 +1,9 @@
 //! bpf(2): pins, cgroup links and map entries. The library that loads the programs cannot update every kind of link, and the
 //! worker's map accesses have to work without capabilities.
+mod tcx;
+
+pub(crate) use tcx::{attach_tcx, tcx_ifindex};
+
 use std::ffi::CString;
 use std::io;
 use std::marker::PhantomData;

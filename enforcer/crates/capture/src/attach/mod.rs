@@ -1,0 +1,102 @@
+//! `enforcer attach` and `enforcer detach`: what they ask the keeper, over `launch.sock`, and what they get.
+//!
+//! The caller says which cgroup; how a unit, a container or a process leads to one is [`resolve`]'s. What is done with it is
+//! the keeper's.
+
+mod resolve;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::channel::Channel;
+use crate::error::Doing;
+use crate::launch::{FromKeeper, PROTOCOL, ToKeeper};
+use crate::message::Attached;
+
+pub use resolve::Target;
+
+/// Govern this cgroup as this agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attach {
+    pub protocol: u32,
+    pub agent: String,
+    /// The full path, below the cgroup2 mount.
+    pub cgroup: PathBuf,
+}
+
+/// Let go of what was attached: of one session, or of all of an agent's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Detach {
+    pub protocol: u32,
+    /// An agent's or a session's.
+    pub name: String,
+}
+
+/// What `attach` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub session: String,
+    pub agent: String,
+    pub attached: Attached,
+    /// Processes that are governed now.
+    pub processes: usize,
+    /// Sockets from before that were ended.
+    pub sockets_ended: usize,
+    /// Places where the workload finds our root, as it sees them.
+    pub trusted_at: Vec<PathBuf>,
+    /// Why it does not trust us everywhere, in words for a person.
+    pub untrusted: Vec<String>,
+}
+
+/// Asks the keeper behind this socket to attach, and waits until it has.
+pub fn attach(socket: &Path, agent: &str, cgroup: PathBuf) -> Result<Report, Error> {
+    let request = ToKeeper::Attach(Attach { protocol: PROTOCOL, agent: agent.to_owned(), cgroup });
+    match ask(socket, &request)? {
+        FromKeeper::Attached(report) => Ok(report),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The reverse; answers with the sessions that were let go.
+pub fn detach(socket: &Path, name: &str) -> Result<Vec<String>, Error> {
+    let request = ToKeeper::Detach(Detach { protocol: PROTOCOL, name: name.to_owned() });
+    match ask(socket, &request)? {
+        FromKeeper::Detached { sessions } => Ok(sessions),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn ask(socket: &Path, request: &ToKeeper) -> Result<FromKeeper, Error> {
+    let stream = UnixStream::connect(socket).map_err(|error| unreachable(socket, &error))?;
+    let channel = Channel::new(stream);
+    channel.send(request, &[]).doing(|| "speak to the daemon".into())?;
+    let answer = channel.receive().doing(|| "hear from the daemon".into())?;
+    answer.map(|received| received.message).ok_or_else(|| {
+        Error::refused("the daemon went away before it answered", "see its log: journalctl -u enforcer")
+    })
+}
+
+fn unreachable(socket: &Path, error: &io::Error) -> Error {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    Error::Refused {
+        message: format!("cannot reach the daemon at {}: {error}", socket.display()),
+        hint: Some(if denied { "run it with `sudo`" } else { "start it: systemctl start enforcer" }.into()),
+        exit_code: if denied { 4 } else { 5 },
+    }
+}
+
+fn unexpected(answer: FromKeeper) -> Error {
+    match answer {
+        FromKeeper::Refused { message, hint, exit_code } => Error::Refused { message, hint, exit_code },
+        FromKeeper::Launched { .. }
+        | FromKeeper::Exited(_)
+        | FromKeeper::Attached(_)
+        | FromKeeper::Detached { .. } => {
+            Error::refused("the daemon gave another answer than was asked for", "restart the daemon")
+        }
+    }
+}

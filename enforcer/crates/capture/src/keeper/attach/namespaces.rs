@@ -1,0 +1,287 @@
+//! The network namespaces of an attached session: found by its processes, listened in, held by nftables and at the devices.
+//!
+//! A namespace that is not here is one that nobody listens in: connects from it are refused in the kernel, and that refusal
+//! is what brings the keeper here.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use super::Live;
+use crate::Error;
+use crate::backstop::{Backstop, Shared};
+use crate::cgroup;
+use crate::error::Doing;
+use crate::keeper::Keeper;
+use crate::keeper::sessions::unexpected;
+use crate::message::{Namespace, Session, ToKeeper, ToWorker};
+use crate::netns::{Listeners, Netns};
+use crate::session::Record;
+use crate::sys;
+
+/// Each holds six sockets of ours and keeps the namespace; a workload that makes more is refused in the others.
+const MAX_NAMESPACES: usize = 32;
+/// The loopback device has index 1 in every namespace.
+const LO: u32 = 1;
+
+/// One namespace that we listen in.
+#[derive(Debug)]
+pub(super) struct Served {
+    netns: Netns,
+    inode: u64,
+    listeners: Listeners,
+    devices: Vec<(u32, String)>,
+    nftables: bool,
+    /// Devices that cannot be guarded, or the kernel's lack of a way to.
+    pub(super) unguarded: Vec<String>,
+    /// The worker that serves it, by generation; 0: none yet.
+    by: u64,
+}
+
+impl Live {
+    /// Brings what we listen in together with what the session's processes are in.
+    pub(super) fn look(&self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
+        let in_use = in_use(&record.cgroup).doing(|| "see the session's network namespaces".into())?;
+        let mut namespaces = self.namespaces();
+        let (stay, gone): (Vec<_>, Vec<_>) =
+            namespaces.drain(..).partition(|served| in_use.iter().any(|(inode, _)| *inode == served.inode));
+        *namespaces = stay;
+        for served in gone {
+            info!(session = record.session.id, cookie = served.netns.cookie, "network namespace left");
+            if let Err(error) = served.leave(keeper, self, &record.session) {
+                warn!(session = record.session.id, "cannot leave it: {}", error.chain());
+            }
+        }
+        for (inode, pid) in in_use {
+            if namespaces.iter().any(|served| served.inode == inode) {
+                continue;
+            }
+            if namespaces.len() >= MAX_NAMESPACES {
+                warn!(
+                    session = record.session.id,
+                    "over {MAX_NAMESPACES} network namespaces: the others stay denied"
+                );
+                break;
+            }
+            match Served::open(keeper, self, record, pid) {
+                Ok(served) => {
+                    info!(
+                        session = record.session.id,
+                        cookie = served.netns.cookie,
+                        private = served.listeners.at.private,
+                        "listening in a network namespace"
+                    );
+                    namespaces.push(served);
+                }
+                // Its processes may be gone by now; what is there next second is tried again.
+                Err(error)
+                    if namespaces.is_empty()
+                        && cgroup::processes(&record.cgroup).is_ok_and(|all| all.contains(&pid)) =>
+                {
+                    return Err(error);
+                }
+                Err(error) => warn!(
+                    session = record.session.id,
+                    pid,
+                    "its network namespace stays denied: {}",
+                    error.chain()
+                ),
+            }
+        }
+        for served in namespaces.iter_mut() {
+            served.guard_devices(self);
+        }
+        Ok(())
+    }
+
+    /// A namespace that others have come into is not the session's own any more, and the reverse.
+    pub(super) fn look_around(&self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
+        for served in self.namespaces().iter_mut() {
+            let private = is_private(served.inode, &record.cgroup).doing(|| "look for neighbours".into())?;
+            if private != served.listeners.at.private {
+                info!(
+                    session = record.session.id,
+                    cookie = served.netns.cookie,
+                    private,
+                    "network namespace"
+                );
+                served.listeners.at.private = private;
+                served.load_backstop(keeper, record)?;
+                served.guard_devices(self);
+                if served.by != 0 {
+                    keeper.programs.admit(
+                        record.session.cgroup_id,
+                        served.netns.cookie,
+                        served.listeners.at,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Served {
+    fn open(keeper: &Keeper, live: &Live, record: &Record, pid: u32) -> Result<Self, Error> {
+        let doing = || format!("enter the network namespace of process {pid}");
+        let netns = Netns::of_process(pid).doing(doing)?;
+        let inode = netns.inode().doing(doing)?;
+        let private = is_private(inode, &record.cgroup).doing(|| "look for neighbours".into())?;
+        let listeners =
+            netns.open_shared_listeners(private, &|socket| keeper.programs.prepare_listener(socket))?;
+        let mut served = Served {
+            netns,
+            inode,
+            listeners,
+            devices: Vec::new(),
+            nftables: false,
+            unguarded: Vec::new(),
+            by: 0,
+        };
+        served.load_backstop(keeper, record)?;
+        served.guard_devices(live);
+        Ok(served)
+    }
+
+    /// Has the running worker serve it, then lets the session connect from it.
+    pub(super) fn serve(&mut self, keeper: &Keeper, session: &Session) -> Result<(), Error> {
+        if self.by == keeper.worker.generation() {
+            return Ok(());
+        }
+        let descriptors: Vec<_> = self.listeners.sockets.iter().map(AsFd::as_fd).collect();
+        let (id, netns_cookie) = (session.id.clone(), self.netns.cookie);
+        let serve = |seq| ToWorker::Serve { seq, session: id, netns_cookie };
+        let (generation, answer) = keeper.worker.call(serve, &descriptors)?;
+        match answer {
+            ToKeeper::Done { .. } => {}
+            ToKeeper::Refused { message, hint, .. } => {
+                return Err(Error::Refused { message, hint, exit_code: 125 });
+            }
+            ToKeeper::Ready
+            | ToKeeper::Prepared { .. }
+            | ToKeeper::Disabled { .. }
+            | ToKeeper::Switch { .. } => {
+                return Err(unexpected());
+            }
+        }
+        keeper.programs.admit(session.cgroup_id, netns_cookie, self.listeners.at)?;
+        self.by = generation;
+        Ok(())
+    }
+
+    /// Takes back what was done in the namespace: all of it that can be; then the first failure is told.
+    pub(super) fn leave(&self, keeper: &Keeper, live: &Live, session: &Session) -> Result<(), Error> {
+        let cookie = self.netns.cookie;
+        keeper.worker.tell(&ToWorker::Left { session: session.id.clone(), netns_cookie: cookie });
+        let expelled = keeper.programs.expel(session.cgroup_id, cookie).map_err(Error::from);
+        let unloaded = keeper.backstop.unload(&table(session), &self.netns);
+        let released = live.attachment.release_devices(cookie).doing(|| "let go of the devices".into());
+        expelled.and(unloaded).and(released)
+    }
+
+    fn load_backstop(&mut self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
+        let table = table(&record.session);
+        if self.listeners.at.private {
+            keeper.backstop.load_as(&table, &self.netns)?;
+        } else {
+            let whom = Shared::of(&record.cgroup)?;
+            keeper.backstop.load_shared(&table, &self.netns, &whom, self.listeners.at)?;
+        }
+        self.nftables = matches!(keeper.backstop, Backstop::Nft(_));
+        Ok(())
+    }
+
+    /// Attaches to devices that are new. `lo` of a namespace of its own is the session's.
+    fn guard_devices(&mut self, live: &Live) {
+        let private = self.listeners.at.private;
+        let known = &self.devices;
+        let guard = || {
+            let mut guarded = Vec::new();
+            let mut unguarded = Vec::new();
+            for (index, name) in sys::network_devices()? {
+                if index == LO && private {
+                    continue;
+                }
+                if known.contains(&(index, name.clone())) {
+                    guarded.push((index, name));
+                    continue;
+                }
+                match live.attachment.guard_device(self.netns.cookie, index) {
+                    Ok(true) => guarded.push((index, name)),
+                    Ok(false) => unguarded.push(format!("the kernel has no tcx (Linux 6.6) for {name}")),
+                    Err(error) => unguarded.push(format!("{name} is not guarded: {error}")),
+                }
+            }
+            Ok((guarded, unguarded))
+        };
+        match self.netns.within(guard) {
+            Ok((guarded, unguarded)) => {
+                self.devices = guarded;
+                self.unguarded = unguarded;
+            }
+            Err(error) => self.unguarded = vec![format!("its devices cannot be listed: {error}")],
+        }
+    }
+
+    pub(super) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Nobody but the session is in it.
+    pub(super) fn private(&self) -> bool {
+        self.listeners.at.private
+    }
+
+    pub(super) fn shown(&self) -> Namespace {
+        Namespace {
+            cookie: self.netns.cookie,
+            private: self.listeners.at.private,
+            nftables: self.nftables,
+            devices: self.devices.iter().map(|(_, name)| name.clone()).collect(),
+        }
+    }
+}
+
+/// The session's own table, in whatever namespace.
+fn table(session: &Session) -> String {
+    format!("enforcer-{}", session.id)
+}
+
+/// Inodes of the network namespaces that the cgroup's processes are in, each with one of them.
+fn in_use(cgroup: &Path) -> io::Result<Vec<(u64, u32)>> {
+    let mut found: Vec<(u64, u32)> = Vec::new();
+    for pid in cgroup::processes(cgroup)? {
+        // It may be gone by now.
+        if let Ok(inode) = netns_of(pid)
+            && !found.iter().any(|(known, _)| *known == inode)
+        {
+            found.push((inode, pid));
+        }
+    }
+    Ok(found)
+}
+
+fn netns_of(pid: u32) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
+}
+
+/// Nobody but the cgroup's processes is in the namespace. Our own is everybody's.
+fn is_private(inode: u64, cgroup: &Path) -> io::Result<bool> {
+    if netns_of(std::process::id())? == inode {
+        return Ok(false);
+    }
+    let hierarchy = cgroup::hierarchy().map_err(io::Error::other)?;
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if netns_of(pid).is_ok_and(|other| other == inode)
+            && !cgroup::of_process(pid, &hierarchy).is_ok_and(|path| path.starts_with(cgroup))
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,104 @@
+//! The programs at one cgroup: attached, pinned in one directory, adopted from an earlier keeper, checked, taken away.
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use aya::programs::ProgramFd;
+
+use super::KernelError;
+use super::filesystems::{self, Target};
+use super::link::{Attached, HOOKS, Held, Hook, Link, UNIX_HOOKS};
+
+#[derive(Debug)]
+pub(super) struct Boundary {
+    pub(super) cgroup: PathBuf,
+    id: u64,
+    pins: PathBuf,
+    links: Vec<Link>,
+    /// This kernel has the hooks for unix sockets.
+    pub(super) unix: bool,
+}
+
+impl Boundary {
+    /// Attaches each program, or puts it in the place of the one that an earlier keeper attached.
+    pub(super) fn raise(
+        programs: &[(Hook, ProgramFd)],
+        target: &Target,
+        pins: &Path,
+    ) -> Result<Self, KernelError> {
+        let mut links = Vec::with_capacity(programs.len() + UNIX_HOOKS.len());
+        let mut adopted = 0;
+        let mut attach = |hook: &Hook, program: BorrowedFd<'_>| {
+            let attached = Link::adopt_or_attach(*hook, program, target.dir.as_fd(), target.id, pins)
+                .map_err(|error| KernelError::Attach { hook: hook.name, error })?;
+            match attached {
+                Attached::Anew(link) => links.push(link),
+                Attached::Adopted(link) => {
+                    adopted += 1;
+                    links.push(link);
+                }
+                Attached::Foreign(info) => {
+                    return Err(KernelError::Foreign { pin: hook.pin(pins), cgroup_id: info.cgroup_id });
+                }
+            }
+            Ok(())
+        };
+        for (hook, program) in programs {
+            attach(hook, program.as_fd())?;
+        }
+        let mut unix = true;
+        for hook in UNIX_HOOKS {
+            let program = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
+            match program {
+                Some(program) => attach(hook, program.as_fd())?,
+                None => {
+                    unix = false;
+                    tracing::warn!(
+                        hook = hook.name,
+                        since = hook.since,
+                        "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path"
+                    );
+                }
+            }
+        }
+        tracing::info!(links = links.len(), adopted, cgroup = %target.path.display(), "programs attached");
+        Ok(Boundary { cgroup: target.path.clone(), id: target.id, pins: pins.to_owned(), links, unix })
+    }
+
+    /// Everything is still attached to this very cgroup, and pinned.
+    pub(super) fn verify(&self) -> Result<(), KernelError> {
+        let id = filesystems::cgroup_id(&self.cgroup)
+            .map_err(|error| KernelError::ManagedRoot { path: self.cgroup.clone(), error })?;
+        for link in &self.links {
+            let name = link.hook.name;
+            let held = link
+                .holds(self.id, &self.pins)
+                .map_err(|error| KernelError::Io { what: format!("check the link of `{name}`"), error })?;
+            match held {
+                Held::Yes if id == self.id => {}
+                Held::Yes | Held::Detached => {
+                    return Err(KernelError::Detached { hook: name, root: self.cgroup.clone() });
+                }
+                Held::Unpinned => return Err(KernelError::Unpinned { pin: link.hook.pin(&self.pins) }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches and unpins whatever of it is pinned there.
+    pub(super) fn remove(pins: &Path) -> Result<(), KernelError> {
+        for hook in HOOKS.iter().chain(UNIX_HOOKS) {
+            Link::remove(*hook, pins).map_err(|error| KernelError::Pins { path: hook.pin(pins), error })?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the directory of the pins. `false`: there was none.
+pub(super) fn remove_dir(pins: &Path) -> Result<bool, KernelError> {
+    match std::fs::remove_dir(pins) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(KernelError::Pins { path: pins.to_owned(), error }),
+    }
+}

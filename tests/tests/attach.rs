@@ -1,0 +1,312 @@
+//! `enforcer attach` and `detach`, as a person uses them on what already runs: in steps, 1 without a guard it gets out, 2 attached
+//! it goes through the injector and in no other way, 3 detached it is as before.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use std::time::{Duration, Instant};
+
+use enforcer_probe::{Needs, ROUTES, Sign};
+use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6};
+use enforcer_tests::world::workload::Workload;
+use enforcer_tests::world::{Daemon, World, plan};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const POLICY: &str = r#"
+version: 1
+agent: bot
+credentials:
+  api: { bearer: { secret: api-token, env: API_TOKEN } }
+allow:
+  - { name: read, host: api.example.test, methods: GET, paths: "/v1/**", credential: api }
+"#;
+
+fn serving(world: &World) -> Daemon<'_> {
+    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
+    daemon.secret_set("api-token", plan::API, &world.canaries.bearer).unwrap();
+    daemon
+}
+
+/// An HTTPS request of the workload's. `ca`: what it trusts.
+fn get(workload: &Workload<'_>, ca: &str, path: &str) -> String {
+    let url = format!("https://{}/v1/{path}", plan::API);
+    let resolve = format!("{}:443:{}", plan::API, plan::SERVER_V4);
+    let words =
+        ["curl", "-sS", "-m", "10", "--cacert", ca, "--resolve", &resolve, "-w", "%{http_code}", "-o"];
+    let output = workload.run(&[&words[..], &["/dev/null", &url]].concat()).unwrap();
+    output.all().trim().to_owned()
+}
+
+/// What the server saw of it: whether with the credential.
+fn injected(world: &World, path: &str) -> Option<bool> {
+    let wanted = format!("/v1/{path}");
+    let seen = world.wait_seen(|seen| seen.uri == wanted)?;
+    Some(format!("{seen:?}").contains(&world.canaries.bearer))
+}
+
+/// Every probe that would put a packet on the cable; names of those that did.
+fn leaking(workload: &Workload<'_>) -> Vec<&'static str> {
+    let world = workload.world;
+    let probes = ROUTES.iter().filter(|p| p.needs == Needs::Nothing && p.sign == Sign::Packet);
+    let mut leaking = Vec::new();
+    for probe in probes {
+        world.sniffer.quiet();
+        let mark = world.sniffer.mark();
+        let words = [
+            world.bin("probe").display().to_string(),
+            probe.name.to_owned(),
+            format!("v4={}", plan::ATTACKER_V4),
+            format!("v6={}", plan::ATTACKER_V6),
+            format!("host={}", plan::HOST_V4),
+            format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
+            format!("group4={PROBE_GROUP_V4}"),
+            format!("group6={PROBE_GROUP_V6}"),
+            format!("name={}", plan::API),
+            format!("netns={}", world.host_netns.display()),
+        ];
+        let output = workload.run(&words).unwrap();
+        println!("{:<18} {}", probe.name, output.all().trim());
+        if !world.sniffer.since(mark).is_empty() {
+            leaking.push(probe.name);
+        }
+    }
+    leaking
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited {LIMIT:?} until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn exported_ca(daemon: &Daemon<'_>) -> String {
+    let path = daemon.world.dir.join("ca.pem");
+    std::fs::write(&path, daemon.cli_ok(&["ca", "export"]).unwrap()).unwrap();
+    path.display().to_string()
+}
+
+/// Root as in a container, on its own network.
+#[test]
+fn a_box_of_its_own_goes_through_the_injector_from_attach_to_detach() {
+    let world = World::new().unwrap();
+    let mut daemon = serving(&world);
+    let ours = exported_ca(&daemon);
+    let theirs = world.upstream_ca().display().to_string();
+    let workload = world.boxed("box").unwrap();
+    let stays = workload.spawn(&["sleep", "300"]).unwrap();
+    wait("it runs", || !std::fs::read_to_string(workload.cgroup.join("cgroup.procs")).unwrap().is_empty());
+
+    // 1
+    assert_eq!(get(&workload, &theirs, "before"), "200");
+    assert_eq!(injected(&world, "before"), Some(false));
+    let before = leaking(&workload);
+    for name in ["tcp4", "tcp6", "udp-sendto", "icmp-raw", "raw-hdrincl", "packet", "igmp-join"] {
+        assert!(before.contains(&name), "{name} proves nothing: {before:?}");
+    }
+
+    // 2
+    let said = daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    println!("{said}");
+    assert_eq!(get(&workload, &ours, "attached"), "200");
+    assert_eq!(injected(&world, "attached"), Some(true));
+    let after = leaking(&workload);
+    assert!(after.is_empty(), "{after:?}\n{}", daemon.log_text());
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    println!("{status}");
+    assert!(status.contains("(its own): programs, nftables, tcx at eth0"), "{status}");
+
+    daemon.kill9().unwrap();
+    let mark = world.sniffer.mark();
+    assert!(get(&workload, &ours, "dead").contains("000"));
+    assert!(world.sniffer.since(mark).is_empty());
+    daemon.start().unwrap();
+    assert_eq!(get(&workload, &ours, "again"), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "again"), Some(true));
+    assert!(daemon.cli_ok(&["status"]).unwrap().contains(workload.path()));
+
+    // 3
+    daemon.cli_ok(&["detach", "bot"]).unwrap();
+    assert_eq!(get(&workload, &theirs, "after"), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "after"), Some(false));
+    for name in ["tcp6", "packet"] {
+        assert!(leaks(&workload, name), "{name} does not get out any more");
+    }
+    assert!(!daemon.cli_ok(&["status"]).unwrap().contains(workload.path()));
+    stays.abandon().unwrap();
+}
+
+/// An ordinary service, on the host's network: its loopback is the host's, and others use it, too.
+#[test]
+fn a_service_on_the_hosts_network_reaches_nothing_but_the_injector() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    let ours = exported_ca(&daemon);
+    let theirs = world.upstream_ca().display().to_string();
+    let workload = world.service("svc", 61_991).unwrap();
+    // Holds a TCP connection and a datagram socket from before, and tells what becomes of them.
+    let old = format!(
+        "import socket,time,sys\n\
+         t=socket.create_connection(('{1}',443)); u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); u.connect(('{0}',4444))\n\
+         print('open',flush=True)\n\
+         try: t.settimeout(30); t.recv(64); print('end',flush=True)\n\
+         except OSError as e: print('tcp',e.errno,flush=True)\n\
+         try: u.send(b'x'); print('sent',flush=True)\n\
+         except OSError as e: print('udp',e.errno,flush=True)\n\
+         time.sleep(300)",
+        plan::ATTACKER_V4,
+        plan::SERVER_V4
+    );
+    let log = world.dir.join("old.log");
+    let line = format!("exec python3 -c \"$0\" > {} 2>&1", log.display());
+    std::fs::write(&log, "").unwrap();
+    std::os::unix::fs::chown(&log, Some(61_991), None).unwrap();
+    let stays = workload.spawn(&["sh", "-c", &line, &old]).unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap();
+    wait("its sockets are open", || said().contains("open"));
+
+    // 1
+    assert_eq!(get(&workload, &theirs, "before"), "200");
+    assert_eq!(injected(&world, "before"), Some(false));
+    for name in ["tcp4", "udp-sendto", "icmp-ping-dgram"] {
+        assert!(leaks(&workload, name), "{name} proves nothing");
+    }
+    assert!(host_loopback(&workload), "the host's own service is within reach");
+
+    // 2
+    let said_json = daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path(), "--json"]).unwrap();
+    println!("{said_json}");
+    assert!(said_json.contains("\"weak\"") && said_json.contains("shares a network namespace"));
+    // ECONNABORTED
+    wait("the connection of before is ended", || said().contains("tcp 103"));
+    wait("the datagram socket of before as well", || said().contains("udp"));
+    assert!(!said().contains("sent"), "{}", said());
+    assert_eq!(get(&workload, &ours, "attached"), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "attached"), Some(true));
+    let after = leaking(&workload);
+    assert!(after.is_empty(), "{after:?}\n{}", daemon.log_text());
+    assert!(!host_loopback(&workload), "loopback is the host's, not the agent's");
+    // Names are answered by the policy, whatever server is asked.
+    let dig = |name: &str| workload.run(&["python3", "-c", LOOK_UP, name]).unwrap().all();
+    assert!(dig(plan::API).contains(&plan::SERVER_V4.to_string()), "{}", dig(plan::API));
+    assert!(!dig(plan::OTHER).contains(&plan::SERVER_V4.to_string()));
+    // Others on the host are as before, and get nothing at the injector's and the resolver's ports.
+    let other = world.service("other", 61_992).unwrap();
+    assert!(leaks(&other, "tcp4") && host_loopback(&other));
+    for port in ["924", "925"] {
+        let knock = other.run(&["python3", "-c", KNOCK, port]).unwrap().all();
+        assert!(knock.trim().is_empty() || knock.contains("errno"), "port {port}: {knock}");
+    }
+    // An agent's process cannot use the tool.
+    let config = daemon.config.display().to_string();
+    let tool = world.bin("enforcer").display().to_string();
+    let inside = workload.run(&[&tool, "--config", &config, "status"]).unwrap();
+    assert!(!inside.ok(), "{inside}");
+
+    // 3
+    daemon.cli_ok(&["detach", "bot"]).unwrap();
+    assert_eq!(get(&workload, &theirs, "after"), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "after"), Some(false));
+    assert!(leaks(&workload, "udp-sendto") && host_loopback(&workload));
+    let tables = world.on_host(&["nft", "list", "tables"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&tables.stdout).trim(), "", "a table is left");
+    stays.abandon().unwrap();
+}
+
+/// A namespace that comes later is refused first, told to the keeper by the kernel, and then listened in.
+#[test]
+fn a_new_namespace_is_refused_until_it_is_listened_in_and_the_end_of_the_cgroup_ends_the_session() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    let ours = exported_ca(&daemon);
+    let workload = world.boxed("box").unwrap();
+    daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    // Nothing ran in it: the first connect is the first that is heard of its namespace.
+    let stays = workload.spawn(&["sleep", "300"]).unwrap();
+    wait("it is served", || get(&workload, &ours, "later") == "200");
+    assert_eq!(injected(&world, "later"), Some(true));
+    // The very first try, in a namespace that nobody has seen: EPERM, with an event.
+    let script = format!(
+        "ip link set lo up; python3 -c \"$0\" {}; sleep 3; python3 -c \"$0\" {}",
+        plan::SERVER_V4,
+        plan::SERVER_V4
+    );
+    let apart = world
+        .on_host(&[
+            "sh",
+            "-c",
+            &format!("echo 0 > {}/cgroup.procs; exec unshare -n sh -c \"$@\"", workload.path()),
+            "x",
+            &script,
+            CONNECT,
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&apart.stdout).into_owned();
+    assert_eq!(
+        said.split_whitespace().collect::<Vec<_>>(),
+        ["1", "connected"],
+        "{said}\n{}",
+        daemon.log_text()
+    );
+    let receipts = daemon.receipts().unwrap();
+    assert!(receipts.iter().any(|r| r["reason"] == "unknown_netns" && r["agent"] == "bot"), "{receipts:?}");
+
+    stays.abandon().unwrap();
+    workload.kill().unwrap();
+    wait("the cgroup is gone", || std::fs::remove_dir(&workload.cgroup).is_ok());
+    wait("its session has ended", || !daemon.cli_ok(&["status"]).unwrap().contains("attached"));
+}
+
+#[test]
+fn what_cannot_be_attached_is_refused_with_a_reason() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    let workload = world.boxed("box").unwrap();
+    let root = enforcer_tests::world::cgroup_root().unwrap();
+    let inside = root.join(&daemon.settings.managed_root).display().to_string();
+    for (words, reason) in [
+        (&["bot", "--cgroup", root.to_str().unwrap()][..], "no cgroup below"),
+        (&["bot", "--cgroup", &inside], "managed root"),
+        (&["bot", "--cgroup", "/nowhere"], "cannot look at the cgroup"),
+        (&["nobody", "--cgroup", workload.path()], "no policy in force"),
+        (&["bot", "--unit", "nothing.service"], "nothing.service"),
+        (&["bot", "--container", "abcdefabcdef"], "no running container"),
+        (&["bot", "--pid", "1"], "root of the cgroup hierarchy"),
+    ] {
+        let output = daemon.cli(&[&["attach"], words].concat()).unwrap();
+        assert_eq!(output.code, Some(1), "{output}");
+        assert!(output.stderr.contains(reason), "{output}");
+    }
+    daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    let again = daemon.cli(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    assert!(!again.ok() && again.stderr.contains("attached already"), "{again}");
+    assert!(!daemon.cli(&["detach", "nobody"]).unwrap().ok());
+}
+
+const CONNECT: &str = "import socket, sys\n\
+    try:\n  s = socket.socket(); s.settimeout(3); s.connect((sys.argv[1], 443)); print('connected')\n\
+    except OSError as e: print(e.errno)";
+const KNOCK: &str = "import socket, sys\n\
+    try:\n  s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 3); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n  print(s.recv(99).decode())\n\
+    except OSError as e: print('errno', e.errno)";
+const LOOK_UP: &str = "import socket, sys, struct\n\
+    q = struct.pack('>6H', 7, 256, 1, 0, 0, 0) + b''.join(bytes([len(p)]) + p.encode() for p in sys.argv[1].split('.')) + b'\\0\\0\\1\\0\\1'\n\
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(q, ('203.0.113.53', 53)); a, f = s.recvfrom(999)\n\
+    print(f[0], '.'.join(map(str, a[-4:])))";
+
+fn host_loopback(workload: &Workload<'_>) -> bool {
+    let port = plan::HOST_LOOPBACK_PORT.to_string();
+    let script = "import socket, sys\n\
+        try:\n  s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 3); print(s.recv(99).decode())\n\
+        except OSError as e: print(e.errno)";
+    workload.run(&["python3", "-c", script, &port]).unwrap().stdout.contains(plan::BANNER)
+}
+
+fn leaks(workload: &Workload<'_>, name: &str) -> bool {
+    let world = workload.world;
+    let mark = world.sniffer.mark();
+    let probe = world.bin("probe").display().to_string();
+    let (v4, v6) = (format!("v4={}", plan::ATTACKER_V4), format!("v6={}", plan::ATTACKER_V6));
+    println!("{}", workload.run(&[&probe, name, &v4, &v6]).unwrap().all().trim());
+    !world.sniffer.since(mark).is_empty()
+}
