@@ -99,10 +99,11 @@ fn nothing_gets_out(flags: &[&str], expected: fn(u32) -> bool) {
         ROUTES.iter().partition(|route| route.needs == Needs::Nothing);
 
     let mark = world.sniffer.mark();
-    let names: Vec<&str> = together.iter().map(|route| route.name).collect();
-    let mut line = vec![world.bin("probe").display().to_string(), "each".to_owned(), names.join(",")];
-    line.extend(words(&world, victim));
-    let output = run_as_agent(&daemon, flags, Needs::Nothing, &line);
+    let known = words(&world, victim).join(" ");
+    let lines: String = together.iter().map(|route| format!("{} {known}\n", route.name)).collect();
+    let line = [world.bin("probe").display().to_string(), "each".to_owned()];
+    let command = as_agent(&daemon, flags, Needs::Nothing, &line);
+    let output = command::run_with_input(command, Some(lines.as_bytes()), ALL).unwrap();
     for route in together {
         let told = output.stdout.lines().find_map(|l| l.strip_prefix(&format!("{}\t", route.name)));
         println!("{:<18} {}", route.name, told.unwrap_or("?"));
@@ -263,6 +264,10 @@ fn with_fds(needs: Needs, line: &mut Vec<String>) -> Vec<String> {
 }
 
 fn run_as_agent(daemon: &world::Daemon<'_>, flags: &[&str], needs: Needs, line: &[String]) -> Output {
+    command::run(as_agent(daemon, flags, needs, line), ALL).unwrap()
+}
+
+fn as_agent(daemon: &world::Daemon<'_>, flags: &[&str], needs: Needs, line: &[String]) -> Command {
     let mut words = vec!["run"];
     words.extend(flags);
     words.extend(["prisoner", "--"]);
@@ -275,7 +280,7 @@ fn run_as_agent(daemon: &world::Daemon<'_>, flags: &[&str], needs: Needs, line: 
     let mut command = Command::new(inner.get_program());
     command.args(&typed).args(with_fds(needs, &mut rest)).current_dir("/tmp");
     command.env_clear().envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command::run(command, ALL).unwrap()
+    command
 }
 
 /// With the guard off, another agent is another process of the host.

@@ -184,6 +184,7 @@ async fn run(
         ca_pem: Arc::clone(&ca_pem),
         confinement: confinement.to_string().into(),
         backstop,
+        proofs: Arc::default(),
         started: Instant::now(),
     };
     let serving = control::serve(control, managed_root, state, shutdown.token());

@@ -2,9 +2,10 @@
 //!
 //! `daemon` is the keeper, root and small; it starts `worker` by itself.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use enforcer_capture::keeper::{self, Settings, VaultKeySource};
+use enforcer_capture::keeper::{self, Prove, Settings, VaultKeySource};
 use enforcer_capture::message::Channel;
 
 use super::{Context, Ended, Failure};
@@ -14,7 +15,7 @@ use crate::{app, telemetry};
 pub(super) fn daemon(context: &Context) -> Ended {
     let (config, text) = Config::load_with_text(context.config_path())?;
     telemetry::init();
-    keeper::run(settings(config, text)).map_err(|error| {
+    keeper::run(settings(config, text, context)).map_err(|error| {
         let hint = error.hint();
         let failure = Failure::new(error.exit_code(), error);
         match hint {
@@ -34,7 +35,7 @@ pub(super) fn worker() -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(config: Config, text: String) -> Settings {
+fn settings(config: Config, text: String, context: &Context) -> Settings {
     Settings {
         run_dir: config.run_dir,
         state_dir: config.state_dir,
@@ -49,5 +50,9 @@ fn settings(config: Config, text: String) -> Settings {
         group: config.group,
         config: text,
         executable: "/proc/self/exe".into(),
+        prove: config
+            .prove
+            .every
+            .map(|every| Prove { every, config: context.config_path().map(Path::to_owned) }),
     }
 }

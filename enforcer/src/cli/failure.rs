@@ -2,7 +2,7 @@
 //!
 //! 0 done; 1 failed; 2 wrong usage (clap); 3 policy or configuration invalid; 4 not permitted;
 //! 5 no daemon; 6 `explain --exit-code`: denied;
-//! 8 `doctor`: something is broken. `run` has its own (125, 126, 127).
+//! 8 `doctor`: something is broken, `prove`: something got out. `run` has its own (125, 126, 127).
 
 use std::io::Write;
 use std::process::ExitCode;

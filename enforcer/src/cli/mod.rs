@@ -12,6 +12,7 @@ mod failure;
 mod logs;
 mod output;
 mod policy;
+mod prove;
 mod receipts;
 mod recorded;
 mod run;
@@ -93,6 +94,8 @@ enum Command {
     Status,
     /// Check this host and the set-up, and say how to repair what is wrong
     Doctor,
+    /// Try every way out as an agent, and show what stops each
+    Prove(prove::ProveArgs),
     /// List the running sessions
     Agents,
     /// Switch an agent off, or on again
@@ -122,6 +125,13 @@ enum Command {
     /// The first process of an agent; started by the daemon
     #[command(hide = true)]
     AgentInit,
+    /// Makes attempts to get out; started by `prove`
+    #[command(hide = true)]
+    Attempt {
+        /// Make none, only be there
+        #[arg(long)]
+        hold: bool,
+    },
     /// Print the version and the SHA-256 of this program
     Version,
 }
@@ -207,6 +217,8 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Why(args) => why::why(&args, context, out),
         Command::Status => status::status(context, out),
         Command::Doctor => doctor::doctor(context, out),
+        Command::Prove(args) => prove::prove(&args, context, out),
+        Command::Attempt { hold } => prove::attempt(hold),
         Command::Agents => agents::agents(context, out),
         Command::Agent(command) => agents::agent(&command, context, out),
         Command::Policy(command) => policy::policy(command, context, out),

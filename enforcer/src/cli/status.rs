@@ -64,6 +64,15 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         // An older daemon, whose sessions have none.
         None => "backstop  ! absent (this daemon is of an older version)".to_owned(),
     })?;
+    for (agent, proof) in status["proofs"].as_object().into_iter().flatten() {
+        let at = proof["at"].as_i64().map(moment).unwrap_or_default();
+        let leaks: Vec<&str> =
+            proof["leaks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        out.line(match proof["holds"].as_bool() {
+            Some(true) => format!("proof     {} held {at}", shown(agent)),
+            _ => format!("proof     ! {} got out {at}: {}", shown(agent), shown(&leaks.join(", "))),
+        })?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -49,6 +49,7 @@ pub struct Config {
     /// PEM files with roots for upstreams, beside the host's own.
     #[serde(deserialize_with = "absolutes")]
     pub upstream_roots: Vec<PathBuf>,
+    pub prove: ProveConfig,
 }
 
 impl Default for Config {
@@ -64,6 +65,7 @@ impl Default for Config {
             group: "enforcer".to_owned(),
             resolver: ResolverConfig::default(),
             upstream_roots: Vec::new(),
+            prove: ProveConfig::default(),
         }
     }
 }
@@ -174,6 +176,15 @@ impl ResolverConfig {
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+}
+
+/// Whether the daemon proves by itself that nothing gets out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProveConfig {
+    /// `1h`, `30m`, `1d`; absent: never.
+    #[serde(deserialize_with = "interval")]
+    pub every: Option<Duration>,
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
@@ -322,6 +333,29 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>
         })
     };
     texts.iter().map(server).collect()
+}
+
+/// A proof takes half a minute: below ten seconds it would be never over.
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    const LEAST: u64 = 10;
+    let text = String::deserialize(deserializer)?;
+    let seconds = text.find(|c: char| !c.is_ascii_digit()).and_then(|at| {
+        let (number, unit) = text.split_at_checked(at)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(seconds)
+    });
+    match seconds {
+        Some(seconds) if seconds >= LEAST => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(de::Error::custom(format!(
+            "`{text}` is not a span of at least {LEAST} seconds; write a number and s, m, h or d, for example `1h`"
+        ))),
+    }
 }
 
 /// Below 100 ms no server is near enough, above 30 s no client waits.

@@ -23,7 +23,7 @@ fn every_key_can_be_set() {
         "run_dir: /tmp/run\nstate_dir: /tmp/state\npolicy_dir: /tmp/policies\nvault_key: /tmp/key\n\
          managed_root: a/b.slice\npins: /sys/fs/bpf/x\nids: { worker: 5, agents: 10-20 }\ngroup: ops\n\
          resolver: { servers: [192.0.2.1, '192.0.2.2:5353', '2001:db8::1', '[2001:db8::2]:54'], \
-         hosts_file: /tmp/hosts, timeout_ms: 500 }\nupstream_roots: [/tmp/a.pem]\n",
+         hosts_file: /tmp/hosts, timeout_ms: 500 }\nupstream_roots: [/tmp/a.pem]\nprove: { every: 90m }\n",
     )
     .unwrap();
     assert_eq!(config.vault_key, VaultKeySource::File("/tmp/key".into()));
@@ -31,6 +31,7 @@ fn every_key_can_be_set() {
     let servers: Vec<String> = config.resolver.servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["192.0.2.1:53", "192.0.2.2:5353", "[2001:db8::1]:53", "[2001:db8::2]:54"]);
     assert_eq!(config.managed_root, "a/b.slice");
+    assert_eq!(config.prove.every, Some(Duration::from_secs(5400)));
     assert_eq!(config.upstream_roots, [PathBuf::from("/tmp/a.pem")]);
 
     let config = Config::parse("x", "vault_key: { systemd_credential: vault }\n").unwrap();
@@ -54,6 +55,18 @@ fn mistakes_show_the_place_and_a_way_out() {
         |   ^
     ");
     assert_eq!(hint.as_deref(), Some("known here: servers, hosts_file, timeout_ms"));
+}
+
+#[test]
+fn a_span_is_a_number_and_a_unit() {
+    for bad in ["9s", "h", "1", "1w", "-1h", "1.5h", "99999999999999999999d", ""] {
+        assert!(error(&format!("prove: {{ every: '{bad}' }}")).0.contains("for example `1h`"), "{bad}");
+    }
+    let every = |text: &str| Config::parse("x", &format!("prove: {{ every: {text} }}")).unwrap().prove.every;
+    assert_eq!(
+        (every("10s"), every("2d")),
+        (Some(Duration::from_secs(10)), Some(Duration::from_secs(172_800)))
+    );
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub enum Command {
     ReceiptsVerify,
     ReceiptsExport,
     CaExport,
+    Proved,
 }
 
 /// Who may give a command, beyond being let through by the mode of the socket.
@@ -55,6 +56,7 @@ impl Command {
         Command::ReceiptsVerify,
         Command::ReceiptsExport,
         Command::CaExport,
+        Command::Proved,
     ];
 
     pub fn who(self) -> Who {
@@ -76,7 +78,8 @@ impl Command {
             | Command::ReceiptsVerify
             | Command::ReceiptsExport
             | Command::CaExport => Who::Operator,
-            Command::SecretSet | Command::SecretRemove => Who::Administrator,
+            // Whoever proves is root; nobody else may say that nothing got out.
+            Command::SecretSet | Command::SecretRemove | Command::Proved => Who::Administrator,
         }
     }
 
@@ -86,6 +89,7 @@ impl Command {
             | Command::AgentEnable
             | Command::PolicyReload
             | Command::Explain
+            | Command::Proved
             | Command::ReceiptsVerify => http::Method::POST,
             Command::SecretSet => http::Method::PUT,
             Command::SecretRemove => http::Method::DELETE,
@@ -119,6 +123,7 @@ impl Command {
             Command::ReceiptsVerify => "/v1/receipts/verify",
             Command::ReceiptsExport => "/v1/receipts/export",
             Command::CaExport => "/v1/ca",
+            Command::Proved => "/v1/proofs",
         }
     }
 }
@@ -145,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn only_administrators_change_secrets() {
+    fn only_administrators_change_secrets_and_bring_proofs() {
         let peer = |uid| Peer { pid: 1, uid, gid: uid, cgroup_id: None, managed: false };
         for command in Command::ALL {
-            let secret = matches!(command, Command::SecretSet | Command::SecretRemove);
+            let secret = matches!(command, Command::SecretSet | Command::SecretRemove | Command::Proved);
             assert_eq!(command.who().includes(&peer(4242)), !secret, "{command:?}");
             assert!(command.who().includes(&peer(0)));
         }

@@ -33,6 +33,7 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "secrets": secrets.as_ref().map(Vec::len).ok(),
         "vault_error": secrets.err().map(|e| e.to_string()),
         "backstop": state.backstop,
+        "proofs": state.proofs.all(),
         "receipts": receipts::health(&state.audit),
     })))
 }

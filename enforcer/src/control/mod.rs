@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod explain;
 mod handlers;
+mod proofs;
 mod receipts;
 mod server;
 mod switchboard;
@@ -29,6 +30,7 @@ use crate::secret::Secrets;
 pub use command::{Command, Who};
 pub use error::{ErrorBody, Failure};
 pub use explain::{ExplainError, Explained, Question, explain};
+pub use proofs::Proofs;
 pub use server::serve;
 pub use switchboard::{Contained, Containment, Switchboard};
 
@@ -46,5 +48,7 @@ pub struct ControlState {
     pub confinement: Arc<str>,
     /// Do sessions get the nftables line? The keeper knows.
     pub backstop: Backstop,
+    /// The last proof of each agent, as it was told.
+    pub proofs: Arc<Proofs>,
     pub started: Instant,
 }

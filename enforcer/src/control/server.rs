@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use super::command::{Command, Who};
 use super::error::{ErrorBody, Failure};
-use super::{ControlState, agents, handlers, receipts};
+use super::{ControlState, agents, handlers, proofs, receipts};
 use crate::agent::Agents;
 
 /// The largest body is a secret (64 KiB).
@@ -89,6 +89,7 @@ fn route(command: Command) -> MethodRouter<ControlState> {
         Command::ReceiptsVerify => on(filter, receipts::verify),
         Command::ReceiptsExport => on(filter, receipts::export),
         Command::CaExport => on(filter, handlers::ca),
+        Command::Proved => on(filter, proofs::proved),
     }
 }
 

@@ -145,7 +145,7 @@ impl Switchboard {
     }
 
     /// Who did it, among the receipts.
-    async fn record(
+    pub(super) async fn record(
         &self,
         agent: &AgentName,
         method: &str,

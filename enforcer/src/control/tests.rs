@@ -72,6 +72,7 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
         ca_pem: "-----BEGIN CERTIFICATE-----\n".into(),
         confinement: "unconfined".into(),
         backstop: enforcer_capture::message::Backstop::Absent,
+        proofs: std::sync::Arc::default(),
         started: Instant::now(),
     };
     let socket = path("control.sock");

@@ -20,10 +20,13 @@ pub mod cgroup;
 mod etc;
 mod identity;
 mod netns;
+mod rtnetlink;
 mod session;
 mod trust;
 // what `enforcer doctor` asks
 pub mod host;
+// what `enforcer prove` does
+pub mod prove;
 // the processes themselves
 pub mod confine;
 pub mod init;

@@ -11,12 +11,13 @@ use std::path::Path;
 
 use enforcer_common::{RECORDS_PER_AGENT, SHARED_PORT_FIRST, SHARED_PORT_LAST};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::Error;
 use crate::error::Doing;
 use crate::kernel::Listening;
+use crate::rtnetlink::{self, LO};
 use crate::sys;
 
 /// Connections of one session that wait to be accepted. Later ones try again by themselves: theirs are the records between this
@@ -102,6 +103,15 @@ impl Netns {
         opened
     }
 
+    /// One that ends with the last descriptor, socket and process in it.
+    pub(crate) fn unpinned() -> io::Result<Self> {
+        in_own_thread(|| {
+            sys::unshare(UnshareFlags::NEWNET)?;
+            set_up()?;
+            Ok(Netns { cookie: cookie_here()?, file: File::open("/proc/thread-self/ns/net")? })
+        })
+    }
+
     /// The namespace that an earlier keeper pinned.
     pub(crate) fn open(pin: &Path) -> Result<Self, Error> {
         let doing = || format!("open the namespace pin {}", pin.display());
@@ -184,7 +194,7 @@ fn in_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Re
     })
 }
 
-/// Runs `work` in a thread that has entered the namespace.
+/// Runs `work` in a thread that has entered the namespace; programs it starts are inside as well.
 fn inside<T: Send>(netns: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     in_own_thread(|| {
         rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
@@ -240,71 +250,13 @@ fn set_up() -> io::Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "1024")?;
     fs::write("/proc/sys/net/ipv4/ping_group_range", "1 0")?;
 
-    let netlink =
-        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let netlink = rtnetlink::open()?;
     // Up first: the kernel adds 127.0.0.1/8 only to a loopback device without addresses.
-    request(&netlink, libc::RTM_NEWLINK, 0, &link_up())?;
+    rtnetlink::link_up(&netlink, LO, false)?;
     for (address, prefix) in DUMMY_ADDRESSES {
-        let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-        request(&netlink, libc::RTM_NEWADDR, flags, &add_address(address, prefix))?;
+        rtnetlink::add_address(&netlink, LO, address, prefix)?;
     }
     Ok(())
-}
-
-/// The loopback device has index 1 in every namespace.
-const LO: u32 = 1;
-
-/// `struct ifinfomsg` of linux/rtnetlink.h, asking for IFF_UP.
-fn link_up() -> Vec<u8> {
-    let mut message = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
-    message.extend(LO.to_ne_bytes());
-    message.extend((libc::IFF_UP as u32).to_ne_bytes());
-    message.extend((libc::IFF_UP as u32).to_ne_bytes());
-    message
-}
-
-/// `struct ifaddrmsg` of linux/if_addr.h with IFA_LOCAL and IFA_ADDRESS.
-fn add_address(address: IpAddr, prefix: u8) -> Vec<u8> {
-    let (family, bytes) = match address {
-        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
-    };
-    // No duplicate detection: the address must be there at once, and nobody else is.
-    let flags = libc::IFA_F_PERMANENT as u8 | libc::IFA_F_NODAD as u8;
-    let mut message = vec![family as u8, prefix, flags, libc::RT_SCOPE_UNIVERSE];
-    message.extend(LO.to_ne_bytes());
-    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
-        message.extend((4 + bytes.len() as u16).to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend(&bytes);
-    }
-    message
-}
-
-/// Sends one rtnetlink request and waits for the kernel's yes.
-fn request(netlink: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
-    const HEADER: usize = 16;
-    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
-    let flags = flags | (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
-    let mut message = Vec::new();
-    message.extend(length.to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend(1u32.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes());
-    message.extend(body);
-    rustix::net::send(netlink, &message, SendFlags::empty())?;
-
-    let mut answer = [0u8; 4096];
-    let (length, _) = rustix::net::recv(netlink, &mut answer, RecvFlags::empty())?;
-    let answer = answer.get(..length).unwrap_or_default();
-    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-    let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
-    match (kind.map(i32::from), error) {
-        (Some(libc::NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(libc::NLMSG_ERROR), Some(error)) => Err(io::Error::from_raw_os_error(-error)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer makes no sense")),
-    }
 }
 
 #[cfg(test)]

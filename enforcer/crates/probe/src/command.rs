@@ -1,5 +1,7 @@
-//! The attempts as a programme: `NAME [KEY=VALUE…]`, `each NAME,NAME…`, `loop SECONDS NAME,NAME…`, `list`, and what a
-//! stage needs.
+//! The attempts as a programme: `NAME [KEY=VALUE…]`, `each`, `loop SECONDS NAME,NAME…`, `list`, and what a stage needs.
+//!
+//! `each` says `ready PID`, reads a line for each attempt (`NAME KEY=VALUE…`) until the end of its input, and writes a line for each
+//! (name, code, text, with tabs between).
 //!
 //! Exit code 0: something got out, or was accepted by the kernel on its way out. 1: refused. 3: no answer. 4: this
 //! kernel has no such thing. 2: wrong usage.
@@ -7,7 +9,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::{ROUTES, Targets, Verdict, host, route};
+use crate::{ROUTES, Route, Targets, Verdict, host, route};
 
 /// The whole programme, with its arguments.
 pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
@@ -22,7 +24,8 @@ pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         }
         "serve" => host::serve(&rest),
         "pin" => host::pin(&rest),
-        "each" => each(&rest, &to),
+        "each" => each(),
+        "hold" => hold(),
         "loop" => repeat(&rest, &to),
         _ => match route(&name) {
             Some(route) => {
@@ -38,16 +41,41 @@ pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     }
 }
 
-/// Every named way once, each in a process of its own; a line each: name, code, what was said.
-fn each(rest: &[String], to: &Targets) -> ExitCode {
-    let names: Vec<&str> = rest.first().map(|w| w.split(',').collect()).unwrap_or_default();
+/// Attempts that are made at one time: most of them wait for an answer that does not come.
+const AT_ONCE: usize = 8;
+
+/// Every way that is asked for once, each in a process of its own.
+pub fn each() -> ExitCode {
+    println!("ready {}", std::process::id());
+    let mut under_way = std::collections::VecDeque::new();
     let mut out = false;
-    for route in names.iter().filter_map(|name| route(name)) {
-        let verdict = route.apart(to);
+    let mut tell = |route: &Route, verdict: &Verdict| {
         println!("{}\t{}\t{}", route.name, verdict.code(), verdict.text());
         out |= matches!(verdict, Verdict::Out(_));
+    };
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let mut words = line.split_whitespace();
+        let Some(route) = words.next().and_then(route) else { continue };
+        match route.begin(&Targets::from_words(words)) {
+            Ok(begun) => under_way.push_back(begun),
+            Err(early) => tell(route, &early),
+        }
+        if under_way.len() >= AT_ONCE
+            && let Some(first) = under_way.pop_front()
+        {
+            tell(first.route, &first.verdict());
+        }
+    }
+    for begun in under_way {
+        tell(begun.route, &begun.verdict());
     }
     ExitCode::from(u8::from(!out))
+}
+
+/// Does nothing until its input ends: a process to be taken hold of.
+pub fn hold() -> ExitCode {
+    let _end = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    ExitCode::SUCCESS
 }
 
 /// Every named way again and again; the first that gets out ends it.

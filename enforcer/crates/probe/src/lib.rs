@@ -24,7 +24,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-pub use command::main;
+pub use command::{each, hold, main};
 pub use routes::{Needs, Open, ROUTES, Route, Sign};
 
 /// What everything says that should be out of reach.
@@ -116,6 +116,11 @@ impl Targets {
         self.word(key)?.parse().map_err(|e| Verdict::Silent(format!("{key}: {e}")))
     }
 
+    /// Where a service of the host listens, if not at the place where tests have it.
+    pub(crate) fn port(&self, key: &str, usual: u16) -> Result<u16, Verdict> {
+        if self.words.contains_key(key) { self.parsed(key) } else { Ok(usual) }
+    }
+
     /// What a datagram carries: the word, and a mark of the caller's by which a packet is known again.
     pub(crate) fn payload(&self, word: &str) -> Vec<u8> {
         let mark = self.words.get("mark").map(String::as_str).unwrap_or_default();
@@ -129,24 +134,36 @@ impl Route {
         (self.run)(to).unwrap_or_else(|early| early)
     }
 
-    /// Tries it in a child, so that one attempt cannot change what the next one starts from. For processes with one
-    /// thread. A child that was killed, as a filter does, was refused.
-    pub fn apart(&self, to: &Targets) -> Verdict {
+    /// Begins it in a child, so that one attempt cannot change what the next one starts from. For processes with one thread.
+    pub(crate) fn begin(&'static self, to: &Targets) -> Result<Begun, Verdict> {
         let made = std::io::pipe();
-        let Ok((mut reader, mut writer)) = made else {
-            return Verdict::Silent("no pipe for the answer can be made".to_owned());
+        let Ok((reader, mut writer)) = made else {
+            return Err(Verdict::Silent("no pipe for the answer can be made".to_owned()));
         };
-        let ended = sys::in_child(|| {
+        let child = sys::Child::start(|| {
             let verdict = self.attempt(to);
             // One that cannot tell is seen as silent.
             let _told = writer.write_all(verdict.text().as_bytes());
             verdict.code()
-        });
-        drop(writer);
+        })?;
+        Ok(Begun { route: self, child, reader })
+    }
+}
+
+/// An attempt that is being made.
+pub(crate) struct Begun {
+    pub(crate) route: &'static Route,
+    child: sys::Child,
+    reader: std::io::PipeReader,
+}
+
+impl Begun {
+    /// Waits for it. A child that was killed, as a filter does, was refused.
+    pub(crate) fn verdict(mut self) -> Verdict {
         let mut text = Vec::new();
-        let _partial = reader.read_to_end(&mut text);
+        let _partial = self.reader.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text).replace(['\n', '\t'], " ");
-        match ended {
+        match self.child.wait() {
             Ok(Ok(code)) => Verdict::from_code(code, text)
                 .unwrap_or_else(|| Verdict::Silent(format!("the attempt ended with {code}"))),
             Ok(Err(signal)) => Verdict::Refused(format!("ended by signal {signal}")),

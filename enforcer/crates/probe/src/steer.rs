@@ -125,19 +125,14 @@ pub(crate) fn udp_rthdr_cmsg(to: &Targets) -> Attempt {
 pub(crate) fn udp_pktinfo(to: &Targets) -> Attempt {
     let fd = udp(libc::AF_INET)?;
     let none = libc::in_addr { s_addr: 0 };
-    let info = libc::in_pktinfo { ipi_ifindex: some_link() as i32, ipi_spec_dst: none, ipi_addr: none };
+    let info = libc::in_pktinfo { ipi_ifindex: outward_link()?.1 as i32, ipi_spec_dst: none, ipi_addr: none };
     sendmsg(&fd, &to.payload("hello"), &in4(to.v4()?, PORT), &(libc::IPPROTO_IP, libc::IP_PKTINFO, info))?;
     sent(&fd)
 }
 
 pub(crate) fn udp_unicast_if(to: &Targets) -> Attempt {
     let fd = udp(libc::AF_INET)?;
-    setsockopt(&fd, libc::IPPROTO_IP, IP_UNICAST_IF, &some_link().to_be())?;
+    setsockopt(&fd, libc::IPPROTO_IP, IP_UNICAST_IF, &outward_link()?.1.to_be())?;
     crate::sys::sendto(&fd, &to.payload("hello"), 0, &in4(to.v4()?, PORT))?;
     sent(&fd)
-}
-
-/// The way out where there is one, else loopback.
-fn some_link() -> u32 {
-    outward_link().map_or(1, |(_, index)| index)
 }

@@ -52,22 +52,23 @@ pub(crate) fn dns_tcp(to: &Targets) -> Attempt {
     plain4(to.v4()?, 53)
 }
 
-pub(crate) fn host_loopback(_: &Targets) -> Attempt {
-    plain4(Ipv4Addr::LOCALHOST, 5432)
+pub(crate) fn host_loopback(to: &Targets) -> Attempt {
+    plain4(Ipv4Addr::LOCALHOST, to.port("loopback", 5432)?)
 }
 
 pub(crate) fn host_address(to: &Targets) -> Attempt {
-    plain4(to.parsed("host")?, 5433)
+    plain4(to.parsed("host")?, to.port("loopback", 5433)?)
 }
 
 /// The kernel takes no address for one of its own.
-pub(crate) fn host_unspecified(_: &Targets) -> Attempt {
+pub(crate) fn host_unspecified(to: &Targets) -> Attempt {
+    let port = to.port("loopback", 5433)?;
     let fd = tcp(libc::AF_INET6)?;
-    go(&fd, &in6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), 5433))?;
+    go(&fd, &in6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), port))?;
     if let Ok(out @ Verdict::Out(_)) = heard(&fd) {
         return Ok(out);
     }
-    plain4(Ipv4Addr::UNSPECIFIED, 5433)
+    plain4(Ipv4Addr::UNSPECIFIED, port)
 }
 
 /// Somebody outside knocks at this port all the time.

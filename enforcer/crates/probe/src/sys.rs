@@ -35,19 +35,34 @@ pub(crate) fn rare_socket(family: c_int, kind: c_int, protocol: c_int) -> Result
     })
 }
 
-/// Runs `work` in a child; its exit code, or the signal that ended it. For processes with one thread.
-pub(crate) fn in_child(work: impl FnOnce() -> u8) -> Result<Result<i32, i32>, Verdict> {
-    // SAFETY: this process has one thread, so the child may do whatever it could do.
-    let pid = check("fork", unsafe { libc::fork() })? as c_int;
-    if pid == 0 {
-        let code = work();
-        // SAFETY: ends the child without running what belongs to the parent.
-        unsafe { libc::_exit(i32::from(code)) };
+/// A child of this process. Its descriptors are those of the moment it was started.
+pub(crate) struct Child(c_int);
+
+impl Child {
+    /// For processes with one thread.
+    pub(crate) fn start(work: impl FnOnce() -> u8) -> Result<Self, Verdict> {
+        // SAFETY: this process has one thread, so the child may do whatever it could do.
+        let pid = check("fork", unsafe { libc::fork() })? as c_int;
+        if pid == 0 {
+            let code = work();
+            // SAFETY: ends the child without running what belongs to the parent.
+            unsafe { libc::_exit(i32::from(code)) };
+        }
+        Ok(Child(pid))
     }
-    let mut status = 0;
-    // SAFETY: our child, and a place for its status.
-    check("waitpid", unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
-    Ok(if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(libc::WTERMSIG(status)) })
+
+    /// Its exit code, or the signal that ended it.
+    pub(crate) fn wait(self) -> Result<Result<i32, i32>, Verdict> {
+        let mut status = 0;
+        // SAFETY: our child, and a place for its status.
+        check("waitpid", unsafe { libc::waitpid(self.0, &raw mut status, 0) })?;
+        Ok(if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(libc::WTERMSIG(status)) })
+    }
+}
+
+/// Runs `work` in a child and waits for it.
+pub(crate) fn in_child(work: impl FnOnce() -> u8) -> Result<Result<i32, i32>, Verdict> {
+    Child::start(work)?.wait()
 }
 
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<Fd, Verdict> {
@@ -144,7 +159,12 @@ pub(crate) fn sendmsg<T, C>(
 
 pub(crate) fn send(fd: c_int, data: &[u8]) -> Result<(), Verdict> {
     // SAFETY: the buffer is borrowed for the call.
-    let sent = unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL) };
+    let send = || unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL) };
+    let mut sent = send();
+    if sent < 0 && Error::last_os_error().raw_os_error() == Some(libc::ECONNREFUSED) {
+        // What an earlier datagram was answered, not this one.
+        sent = send();
+    }
     check("send", sent as i64).map(drop)
 }
 

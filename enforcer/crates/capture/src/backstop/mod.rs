@@ -31,7 +31,8 @@ mod shared;
 
 pub(crate) use shared::Shared;
 
-const TABLE: &str = "enforcer";
+/// Of sessions whose namespace is ours.
+pub(crate) const TABLE: &str = "enforcer";
 /// Directories that only root writes; the daemon's `PATH` has no say in what root runs here.
 const PLACES: [&str; 6] =
     ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/run/current-system/sw/bin"];

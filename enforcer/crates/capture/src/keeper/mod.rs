@@ -32,6 +32,7 @@ mod hand_over;
 mod launcher;
 mod places;
 mod programs;
+mod proofs;
 mod sessions;
 mod upgrade;
 mod worker;
@@ -67,6 +68,16 @@ pub struct Settings {
     pub config: String,
     /// This program; `/proc/self/exe` stays right when the file is replaced.
     pub executable: PathBuf,
+    /// `None`: nothing is proved unless somebody asks.
+    pub prove: Option<Prove>,
+}
+
+/// `enforcer prove --all`, on a timer.
+#[derive(Clone, Debug)]
+pub struct Prove {
+    pub every: Duration,
+    /// The settings that were named to the daemon.
+    pub config: Option<PathBuf>,
 }
 
 /// Where the vault's key comes from.
@@ -142,6 +153,7 @@ pub fn run_with(
     sessions::adopt(&keeper, inherited)?;
     attach::follow_new_namespaces(&keeper)?;
     launcher::serve(&keeper)?;
+    proofs::start(&keeper)?;
     info!(sessions = keeper.sessions().len(), "the daemon is ready");
     notify(&[NotifyState::Ready, NotifyState::Status(&keeper.status())]);
     tell_changes(&keeper, changes)?;

@@ -217,6 +217,7 @@ mod tests {
             group: "no-such-group-here".into(),
             config: String::new(),
             executable: "/proc/self/exe".into(),
+            prove: None,
         }
     }
 

@@ -196,3 +196,58 @@ pub(crate) fn become_root_inside(uid: u32, gid: u32) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// A child that gets all signals again, which this process takes itself, and is ended with the thread that starts it.
+pub(crate) fn end_with_parent(command: &mut Command) {
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no locks.
+    unsafe {
+        command.pre_exec(|| {
+            unblock_signals()?;
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+            Ok(())
+        });
+    }
+}
+
+/// Has the child enter a network namespace and become a user with nothing but `capabilities`, which it keeps when it runs its
+/// program. `held` becomes its descriptor 3; no other is left to it but the standard streams.
+pub(crate) fn become_ordinary(
+    command: &mut Command,
+    netns: Option<OwnedFd>,
+    id: u32,
+    capabilities: &'static [u32],
+    held: Option<std::os::fd::RawFd>,
+) {
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no locks.
+    unsafe {
+        command.pre_exec(move || {
+            close_on_exec_from(3)?;
+            unblock_signals()?;
+            if let Some(held) = held {
+                // SAFETY: the descriptor is open, its owner waits for the spawn; 3 is ours to replace.
+                check(libc::dup2(held, 3).into())?;
+                if held == 3 {
+                    // SAFETY: only a flag of the descriptor changes.
+                    check(libc::fcntl(3, libc::F_SETFD, 0).into())?;
+                }
+            }
+            if let Some(netns) = &netns {
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(netns), kind)?;
+            }
+            let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+            rustix::thread::set_keep_capabilities(true)?;
+            rustix::thread::set_thread_groups(&[])?;
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            let kept = CapabilitySet::from_bits_retain(capabilities.iter().fold(0, |bits, n| bits | 1 << n));
+            let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: kept };
+            rustix::thread::set_capabilities(None, sets)?;
+            for number in capabilities {
+                let one = CapabilitySet::from_bits_retain(1 << number);
+                rustix::thread::configure_capability_in_ambient_set(one, true)?;
+            }
+            Ok(())
+        });
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 mod child;
+mod frames;
 pub(crate) mod inet_diag;
 mod pidfd;
 mod process;
@@ -14,6 +15,7 @@ mod users;
 use std::io;
 
 pub(crate) use child::*;
+pub(crate) use frames::*;
 pub(crate) use pidfd::*;
 pub(crate) use process::*;
 pub(crate) use program::*;

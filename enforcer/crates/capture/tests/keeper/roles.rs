@@ -46,6 +46,7 @@ fn keeper(dir: &Path) -> ExitCode {
         group: "no-such-group-here".into(),
         config: read("config"),
         executable: "/proc/self/exe".into(),
+        prove: None,
     };
     let programs = NoPrograms { dir: dir.to_owned() };
     match keeper::run_with(settings, |_| Ok(Box::new(programs))) {

@@ -1,0 +1,158 @@
+//! `enforcer prove`: each line that holds an agent holds alone, the table says so, and a leak is found out.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use enforcer_probe::{Open, ROUTES, Sign};
+use enforcer_tests::world::{self, Daemon, Output, World, cgroup_root, command};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(170);
+const POLICY: &str =
+    "version: 1\nagent: bot\nallow:\n  - { name: api, host: api.example.test, paths: \"/v1/**\" }\n";
+
+/// Without the packet programs these leave: what hands over a socket that leads out already is none of a packet filter's or
+/// of a namespace's business.
+const HANDED_OVER: [&str; 2] = ["scm-rights", "pidfd-getfd"];
+/// Frames and what is below a filter for IP: the namespace has no device, seccomp refuses the family.
+const BELOW: [&str; 1] = ["packet"];
+
+fn prove(daemon: &Daemon<'_>) -> Output {
+    command::run(daemon.tool(&["--json", "prove", "bot"]), LIMIT).unwrap()
+}
+
+/// Route, then guard, to what became of it.
+fn table(output: &Output) -> BTreeMap<String, BTreeMap<String, String>> {
+    let proof: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output}"));
+    let routes = proof["routes"].as_array().unwrap();
+    let row = |tried: &Value| {
+        let outcomes = tried["outcomes"].as_object().unwrap();
+        let cells = outcomes.iter().map(|(guard, o)| (guard.clone(), o["fate"].as_str().unwrap().to_owned()));
+        (tried["route"].as_str().unwrap().to_owned(), cells.collect())
+    };
+    routes.iter().map(row).collect()
+}
+
+#[test]
+fn each_line_holds_alone_and_all_of_them_together() {
+    let world = World::new().unwrap();
+    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
+    let mark = world.sniffer.mark();
+    let output = prove(&daemon);
+    println!("{}", daemon.cli(&["status"]).unwrap());
+    assert!(output.ok(), "{output}\n--- daemon\n{}", daemon.log_text());
+    let packets = world.sniffer.since(mark);
+    assert!(packets.is_empty(), "the host's own network is not touched: {packets:?}");
+
+    let table = table(&output);
+    let mut wrong = Vec::new();
+    for route in ROUTES {
+        let fate = |guard: &str| table[route.name].get(guard).map_or("-", String::as_str);
+        println!(
+            "{:<20} {:<8} {:<8} {:<8} {:<8} {:<8}",
+            route.name,
+            fate("none"),
+            fate("namespace"),
+            fate("nftables"),
+            fate("programs"),
+            fate("agent")
+        );
+        let mut expect = |guard: &str, may: &[&str]| {
+            if !may.contains(&fate(guard)) {
+                wrong.push(format!("{} with {guard}: {}, not {may:?}", route.name, fate(guard)));
+            }
+        };
+        let absent = if route.optional { "absent" } else { "held" };
+        // The contrast: on the network everything gets out, unless it is structural.
+        match (route.open, route.sign) {
+            (Open::Structural(_), _) => {}
+            (Open::LeaksAsRoot, Sign::Here) => expect("none", &["-"]),
+            _ => expect("none", &["out", absent, "-"]),
+        }
+        if route.sign == Sign::Packet && !HANDED_OVER.contains(&route.name) {
+            expect("namespace", &["held", absent, "-"]);
+            let below = if BELOW.contains(&route.name) { "out" } else { "held" };
+            expect("nftables", &["held", absent, "-", below]);
+            expect("programs", &["held", absent, "-"]);
+        }
+        expect("agent", &["held", absent, "-"]);
+    }
+    assert!(wrong.is_empty(), "{}\n{output}", wrong.join("\n"));
+
+    // For people, and for later.
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(status.contains("proof     bot held"), "{status}");
+    let folder = daemon.settings.state_dir.join("proofs");
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).collect();
+    let file = files.iter().find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
+    let path = file.display().to_string();
+    let shown = daemon.cli_ok(&["prove", "--verify", &path]).unwrap();
+    assert!(shown.contains("the signature is right") && shown.contains("AS AGENT"), "{shown}");
+    let text = fs::read_to_string(file).unwrap();
+    fs::write(file, text.replacen("held", "fine", 1)).unwrap();
+    let forged = daemon.cli(&["prove", "--verify", &path]).unwrap();
+    assert_eq!(forged.code, Some(3), "{forged}");
+    let receipts = daemon.receipts().unwrap();
+    assert!(receipts.iter().any(|r| r.to_string().contains("proof_held")), "{receipts:?}");
+}
+
+#[test]
+fn the_daemon_proves_on_a_timer() {
+    let world = World::new().unwrap();
+    let mut daemon = world.configured(&[("bot", POLICY)]).unwrap();
+    daemon.settings.more = "prove: { every: 10s }\n".to_owned();
+    daemon.start().unwrap();
+    assert!(daemon.wait_log(&["proved: nothing got out", "bot"], LIMIT), "{}", daemon.log_text());
+    assert!(daemon.wait_log(&["proved for every agent"], LIMIT), "{}", daemon.log_text());
+    let folder = daemon.settings.state_dir.join("proofs");
+    assert!(
+        fs::read_dir(&folder).unwrap().flatten().any(|e| e.file_name().to_string_lossy().starts_with("bot-"))
+    );
+    // The next one may be under way: it ends with the daemon.
+    daemon.stop().unwrap();
+    assert!(daemon.ours(&[]).is_empty(), "{:?}", daemon.ours(&[]));
+}
+
+/// The sibling leaves its cgroup with root's help while it tries: the programs and their hooks lose it.
+#[test]
+fn a_leak_is_found_out() {
+    let world = World::new().unwrap();
+    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
+    let child = command::Running::spawn(daemon.tool(&["--json", "prove", "bot"]), None).unwrap();
+    let slice = format!("/{}/", daemon.settings.managed_root);
+    let out = cgroup_root().unwrap().join("cgroup.procs");
+    let until = Instant::now() + LIMIT;
+    while Instant::now() < until && fs::read_link(format!("/proc/{}/exe", child.pid())).is_ok() {
+        let trying: Vec<i32> = world::processes(&world.name)
+            .into_iter()
+            .filter(|(_, line)| line.contains(" attempt"))
+            .map(|(pid, _)| pid)
+            .collect();
+        // Only when it is at it: before that the prover looks where its sibling is.
+        for parent in trying.iter().filter_map(|pid| parent(*pid)).filter(|parent| trying.contains(parent)) {
+            let inside =
+                fs::read_to_string(format!("/proc/{parent}/cgroup")).is_ok_and(|text| text.contains(&slice));
+            if inside {
+                let _it_may_have_ended = fs::write(&out, parent.to_string());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let output = child.finish(LIMIT).unwrap();
+    assert_eq!(output.code, Some(8), "{output}");
+    assert_eq!(table(&output)["unix-path"]["agent"], "out", "{output}");
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(status.contains("proof     ! bot got out") && status.contains("unix-path"), "{status}");
+    assert!(
+        daemon.wait_log(&["ERROR", "NOT PROVED", "unix-path"], Duration::from_secs(5)),
+        "{}",
+        daemon.log_text()
+    );
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
