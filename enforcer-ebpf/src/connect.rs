@@ -103,7 +103,7 @@ fn record(agent: &Agent, namespace: &Namespace, to: &Destination, tag: u64) -> C
         pid: task.pid,
         uid: task.uid,
         reserved: 0,
-        comm: task.comm,
+        comm: task.comm(),
     }
 }
 

@@ -29,15 +29,16 @@ pub(crate) struct Attempt {
 pub(crate) struct Task {
     pub(crate) pid: u32,
     pub(crate) uid: u32,
-    pub(crate) comm: [u8; 16],
+    comm: [u64; 2],
 }
 
 impl Task {
-    pub(crate) const NONE: Task = Task { pid: 0, uid: 0, comm: [0; 16] };
+    pub(crate) const NONE: Task = Task { pid: 0, uid: 0, comm: [0; 2] };
 
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        let mut comm = [0u8; 16];
+        // As words: bytes would be copied one by one.
+        let mut comm = [0u64; 2];
         // SAFETY: helpers without arguments, and one that fills exactly the given buffer.
         unsafe {
             let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -45,6 +46,12 @@ impl Task {
             bpf_get_current_comm(comm.as_mut_ptr().cast(), 16);
             Task { pid, uid, comm }
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn comm(&self) -> [u8; 16] {
+        // SAFETY: both are 16 bytes without a meaning of their own.
+        unsafe { core::mem::transmute(self.comm) }
     }
 }
 
@@ -74,7 +81,7 @@ pub(crate) fn report(denial: &Denial, attempt: &Attempt, task: &Task) {
         protocol: attempt.protocol,
         pid: task.pid,
         uid: task.uid,
-        comm: task.comm,
+        comm: task.comm(),
     };
     if EVENTS.output(&event, 0).is_err() {
         count(attempt.hook, counter::LOST_EVENT);

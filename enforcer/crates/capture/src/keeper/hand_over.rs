@@ -28,12 +28,18 @@ const LOWEST: RawFd = 16;
 
 /// Sockets that an earlier keeper left.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(Vec<OwnedFd>);
+pub(super) struct Inherited {
+    sockets: Vec<OwnedFd>,
+    /// By a keeper that was this process.
+    ourselves: bool,
+}
 
 impl Inherited {
     /// What was passed to this process. Once, before anything else opens descriptors.
     pub(super) fn receive() -> io::Result<Self> {
-        let numbers = match std::env::var(VARIABLE).ok().and_then(|value| numbers(&value)) {
+        let left = std::env::var(VARIABLE).ok().and_then(|value| numbers(&value));
+        let ourselves = left.is_some();
+        let numbers = match left {
             Some(numbers) => numbers,
             None => sd_notify::listen_fds()?.collect(),
         };
@@ -44,15 +50,21 @@ impl Inherited {
                 Err(error) => warn!(number, "a descriptor that was said to be passed was not: {error}"),
             }
         }
-        Ok(Inherited(sockets))
+        Ok(Inherited { sockets, ourselves })
+    }
+
+    /// Whether this process was a keeper before it became this program.
+    pub(super) fn left_by_ourselves(&self) -> bool {
+        self.ourselves
     }
 
     /// The listeners of a network namespace, in the order of [`LISTENERS`]; `None` unless all are there.
     pub(super) fn listeners(&mut self, netns_cookie: u64) -> Option<Vec<OwnedFd>> {
         let of_namespace =
             |fd: &OwnedFd| sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie);
-        let (mut mine, others) = std::mem::take(&mut self.0).into_iter().partition::<Vec<_>, _>(of_namespace);
-        self.0 = others;
+        let (mut mine, others) =
+            std::mem::take(&mut self.sockets).into_iter().partition::<Vec<_>, _>(of_namespace);
+        self.sockets = others;
         let mut take = |wanted: &Listener| Some(mine.swap_remove(mine.iter().position(|fd| is(fd, wanted))?));
         LISTENERS.iter().map(&mut take).collect()
     }
@@ -64,8 +76,8 @@ impl Inherited {
                 rustix::net::getsockname(fd).ok().and_then(|any| SocketAddrUnix::try_from(any).ok());
             address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_encoded_bytes()))
         };
-        let found = self.0.iter().position(at_path)?;
-        Some(self.0.swap_remove(found).into())
+        let found = self.sockets.iter().position(at_path)?;
+        Some(self.sockets.swap_remove(found).into())
     }
 }
 
@@ -161,10 +173,10 @@ mod tests {
 
         // Without the other five it is not a session's set, and is closed rather than mixed with new ones.
         let cookie = sys::netns_cookie(listener.as_fd()).unwrap();
-        let mut inherited = Inherited(vec![listener.into()]);
+        let mut inherited = Inherited { sockets: vec![listener.into()], ourselves: false };
         assert!(inherited.listeners(cookie + 1).is_none());
-        assert_eq!(inherited.0.len(), 1, "another namespace's is left alone");
+        assert_eq!(inherited.sockets.len(), 1, "another namespace's is left alone");
         assert!(inherited.listeners(cookie).is_none());
-        assert!(inherited.0.is_empty());
+        assert!(inherited.sockets.is_empty());
     }
 }

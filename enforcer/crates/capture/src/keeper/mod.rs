@@ -33,6 +33,7 @@ mod launcher;
 mod places;
 mod programs;
 mod proofs;
+mod rights;
 mod sessions;
 mod upgrade;
 mod worker;
@@ -114,6 +115,7 @@ pub fn run_with(
         });
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rights::give_up(inherited.left_by_ourselves())?;
 
     launcher::await_inherited()?;
 

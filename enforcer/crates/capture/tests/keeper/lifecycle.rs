@@ -81,6 +81,39 @@ fn the_worker_has_no_privilege_and_no_foreign_descriptors() {
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
 }
 
+/// What nothing of the keeper's needs is gone, and stays so when it becomes another program.
+#[test]
+fn the_keeper_gives_up_what_it_does_not_need() {
+    let world = World::started();
+    let status = || {
+        let pid = world.keeper.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        let core = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = core.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        assert_eq!(core.split_whitespace().nth(5), Some("0"));
+        for set in ["CapBnd", "CapEff", "CapPrm"] {
+            let set = u64::from_str_radix(&field(set), 16).unwrap();
+            // SYS_MODULE, SYS_RAWIO, SYS_BOOT, SYS_TIME, MAC_ADMIN, SYSLOG.
+            assert_eq!(set & (1 << 16 | 1 << 17 | 1 << 22 | 1 << 25 | 1 << 33 | 1 << 34), 0);
+            assert_ne!(set & (1 << 21), 0, "SYS_ADMIN, without which it could not work");
+        }
+        assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"));
+        field("Seccomp_filters")
+    };
+    let before = status();
+    world.signal_keeper(Signal::USR2);
+    eventually("it replaces itself", || world.file("log").contains("worker: drains"));
+    world.await_notice("STATUS=becoming");
+    world.await_notice("READY=1");
+    assert_eq!(status(), before, "filters do not pile up");
+    assert_eq!(world.shell("grep -c . /proc/self/status > /dev/null; echo works"), "works\n");
+    world.await_clean();
+}
+
 #[test]
 fn a_session_is_governed_before_its_agent_exists_and_released_after() {
     let world = World::started();
