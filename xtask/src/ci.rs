@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::run::{step, step_with};
-use crate::{bpf, setup, tidy};
+use crate::{bpf, fuzz, setup, tidy};
 
 pub(crate) fn ci(root: &Path) -> Result<()> {
     setup::setup(root)?;
@@ -16,6 +16,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     // The host crate embeds the object, so it comes before anything that compiles the host crate.
     bpf::build(root)?;
     step(root, "Lints", &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    fuzz::smoke(root)?;
     // Private items are documented too, so a link to one leads somewhere.
     let strict = [("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links".to_owned())];
     step_with(

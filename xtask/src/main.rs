@@ -8,6 +8,7 @@ mod bench;
 mod bpf;
 mod ci;
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -54,6 +55,13 @@ enum Chore {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Fuzz one of the parsers: a file of `tests/fuzz/targets` without its ending
+    Fuzz {
+        target: String,
+        /// 0: until something is found
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// What is checked before a change is taken, but the tests: format, tidy, lints, documentation
     Ci,
     /// Layers, module documentation, crate walls, top-level layout
@@ -79,6 +87,7 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Demo { on_stage: true } => demo::show(),
         Chore::Test { rest } => test::test(root, &rest),
         Chore::Bench { bench } => bench::bench(&bench, root),
+        Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
         Chore::Ci => ci::ci(root),
         Chore::Tidy => tidy::tidy(root),
     }

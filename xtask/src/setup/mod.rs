@@ -29,6 +29,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-requests", "its best known HTTP client"),
     ("python3-httpx", "and another, with its own trust store"),
     ("gcc", "the C parts of SQLite, zstd and ring"),
+    ("g++", "libFuzzer"),
     ("libc6-dev", "headers for them"),
 ];
 
@@ -65,7 +66,7 @@ fn packages(root: &Path) -> Result<()> {
 /// git and curl may come from elsewhere: what counts is that the programme is there.
 fn present(package: &str) -> bool {
     let program = match package {
-        "curl" | "wget" | "git" | "openssl" | "gcc" => Some(package),
+        "curl" | "wget" | "git" | "openssl" | "gcc" | "g++" => Some(package),
         _ => None,
     };
     program.is_some_and(|p| succeeds(&[p, "--version"]))

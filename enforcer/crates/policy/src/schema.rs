@@ -28,7 +28,9 @@ fn form(form: &Form) -> Map<String, Value> {
         Form::Section(shape) => object(shape),
         Form::OneOf(shape) => {
             let mut object = object(shape);
-            object.insert("maxProperties".into(), json!(1));
+            // Not `maxProperties`: while one types, editors count the half-written key.
+            let each: Vec<Value> = shape.names().map(|name| json!({ "required": [name] })).collect();
+            object.insert("oneOf".into(), json!(each));
             object
         }
         Form::List(items) => list(items),
