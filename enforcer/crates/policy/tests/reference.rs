@@ -34,6 +34,7 @@ fn the_compiled_decision_is_the_plain_one() {
                 Decision::Allow { rule, template } => format!("allow {} {}", rule.name, template.as_str()),
                 Decision::Deny { rule: Some(rule) } => format!("deny {}", rule.name),
                 Decision::Deny { rule: None } => "deny".to_owned(),
+                Decision::Needs(_) => panic!("no rule here looks into a body"),
             };
             let plain = policy.decide(&query);
             assert_eq!(

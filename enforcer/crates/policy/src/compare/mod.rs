@@ -37,7 +37,7 @@ pub struct Change {
     pub count: u64,
     pub before: String,
     pub after: String,
-    /// was refused, would be allowed
+    /// was refused, would or might be allowed
     pub widens: bool,
 }
 
@@ -92,7 +92,7 @@ fn recorded(old: Option<&AgentPolicy>, new: Option<&AgentPolicy>, seen: &[Seen])
             request,
             receipt: one.id.clone(),
             count: 0,
-            widens: !before.allowed && after.allowed,
+            widens: before == Verdict::Denied,
             before: before.to_string(),
             after: after.to_string(),
         });
@@ -104,17 +104,22 @@ fn recorded(old: Option<&AgentPolicy>, new: Option<&AgentPolicy>, seen: &[Seen])
 
 /// What matters of a decision: a rule under another name that brings the same is no change.
 #[derive(PartialEq, Eq)]
-struct Verdict {
-    allowed: bool,
-    credential: Option<String>,
+enum Verdict {
+    Denied,
+    Allowed {
+        credential: Option<String>,
+    },
+    /// and no receipt has it
+    BodyDecides,
 }
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.allowed, &self.credential) {
-            (false, _) => f.write_str("denied"),
-            (true, None) => f.write_str("allowed"),
-            (true, Some(credential)) => write!(f, "allowed with `{credential}`"),
+        match self {
+            Verdict::Denied => f.write_str("denied"),
+            Verdict::Allowed { credential: None } => f.write_str("allowed"),
+            Verdict::Allowed { credential: Some(credential) } => write!(f, "allowed with `{credential}`"),
+            Verdict::BodyDecides => f.write_str("decided by its body"),
         }
     }
 }
@@ -122,12 +127,10 @@ impl std::fmt::Display for Verdict {
 fn verdict(policy: Option<&AgentPolicy>, one: &Seen) -> Verdict {
     match policy.map(|policy| policy.decide(&one.request, one.moment())) {
         Some(Decision::Allow { rule, .. }) => {
-            Verdict { allowed: true, credential: rule.credential.as_ref().map(ToString::to_string) }
+            Verdict::Allowed { credential: rule.credential.as_ref().map(ToString::to_string) }
         }
-        // No receipt has the body that would decide.
-        Some(Decision::Deny { .. } | Decision::Needs(_)) | None => {
-            Verdict { allowed: false, credential: None }
-        }
+        Some(Decision::Needs(_)) => Verdict::BodyDecides,
+        Some(Decision::Deny { .. }) | None => Verdict::Denied,
     }
 }
 

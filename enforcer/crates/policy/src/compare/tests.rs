@@ -154,6 +154,21 @@ fn recorded_requests_that_change_are_counted() {
 }
 
 #[test]
+fn where_the_body_decides_no_verdict_is_made_up() {
+    let looks = "allow: [{ name: r, host: a.example, methods: [GET, POST], paths: [\"/x/**\"], json: { a: { equals: b } } }]\n";
+    let found = compared(READ, looks, &["GET https://a.example/x/1", "POST https://a.example/x/1"]);
+    let told: Vec<_> =
+        found.recorded.iter().map(|c| (c.before.as_str(), c.after.as_str(), c.widens)).collect();
+    assert_eq!(told, [("allowed", "decided by its body", false), ("denied", "decided by its body", true)]);
+    assert!(compared(looks, looks, &["GET https://a.example/x/1"]).is_empty());
+    // A class that only bodies open is called possible.
+    assert!(
+        found.widened.iter().all(|class| class.example.is_none()) && !found.widened.is_empty(),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn obligations_of_a_rule_that_stays_are_compared() {
     let with = |more: &str| format!("allow: [{{ name: r, host: a.example{more} }}]\n");
     let found = compared(&with(", rate: 5/min"), &with(", rate: 50/min, max_body: 1KiB"), &[]);
