@@ -1,6 +1,7 @@
 //! `cargo xtask bench policy`: what a decision and a reload cost, with a thousand rules.
 //!
 //! Times are of this machine and this moment; allocations are exact. Nothing here passes or fails.
+#![expect(clippy::print_stdout, reason = "a table on standard output is what it is for")]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

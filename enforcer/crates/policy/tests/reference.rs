@@ -53,6 +53,9 @@ fn the_compiled_decision_is_the_plain_one() {
     assert!(allowed > asked / 20 && denied_by_rule > asked / 20, "{allowed} and {denied_by_rule} of {asked}");
 }
 
+/// Writing into memory.
+const FITS: &str = "a String takes every write";
+
 struct Policy {
     deny: Vec<Rule>,
     allow: Vec<Rule>,
@@ -113,29 +116,29 @@ impl Policy {
         let mut text = String::from("version: 1\nagent: bot\n");
         for (section, rules) in [("deny", &self.deny), ("allow", &self.allow)] {
             if !rules.is_empty() {
-                writeln!(text, "{section}:").unwrap();
+                writeln!(text, "{section}:").expect(FITS);
             }
             for (number, rule) in rules.iter().enumerate() {
-                writeln!(text, "  - name: {section}-{number}").unwrap();
+                writeln!(text, "  - name: {section}-{number}").expect(FITS);
                 if !rule.hosts.is_empty() {
-                    writeln!(text, "    host: {:?}", rule.hosts).unwrap();
+                    writeln!(text, "    host: {:?}", rule.hosts).expect(FITS);
                 }
                 if let Some(protocol) = rule.protocol {
-                    writeln!(text, "    protocol: {protocol}").unwrap();
+                    writeln!(text, "    protocol: {protocol}").expect(FITS);
                 }
                 if let Some(port) = rule.port {
-                    writeln!(text, "    port: {port}").unwrap();
+                    writeln!(text, "    port: {port}").expect(FITS);
                 }
                 if !rule.methods.is_empty() {
-                    writeln!(text, "    methods: {:?}", rule.methods).unwrap();
+                    writeln!(text, "    methods: {:?}", rule.methods).expect(FITS);
                 }
                 if !rule.paths.is_empty() {
-                    writeln!(text, "    paths: {:?}", rule.paths).unwrap();
+                    writeln!(text, "    paths: {:?}", rule.paths).expect(FITS);
                 }
                 if let Some((from, to)) = rule.hours {
                     let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
                     writeln!(text, "    when: {{ hours: \"{}-{}\", timezone: UTC }}", clock(from), clock(to))
-                        .unwrap();
+                        .expect(FITS);
                 }
             }
         }
@@ -246,9 +249,9 @@ fn template(random: &mut Random) -> String {
             1 => text.push_str("/**"),
             2 => {
                 names += 1;
-                write!(text, "/{{n{names}}}").unwrap();
+                write!(text, "/{{n{names}}}").expect(FITS);
             }
-            _ => write!(text, "/{}", random.of(&["a", "b", "7", "@", "%40"])).unwrap(),
+            _ => write!(text, "/{}", random.of(&["a", "b", "7", "@", "%40"])).expect(FITS),
         }
     }
     if text.is_empty() || random.below(8) == 0 {
