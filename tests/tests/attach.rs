@@ -212,6 +212,56 @@ fn a_service_on_the_hosts_network_reaches_nothing_but_the_injector() {
     stays.abandon().unwrap();
 }
 
+/// With mounts of its own, as in a container: it trusts us where it reads its roots, and the host is not touched.
+#[test]
+fn a_workload_with_its_own_mounts_trusts_us_until_it_is_detached() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    let mut workload = world.boxed("box").unwrap();
+    let plain = workload.who.clone();
+    let before_it = |words: &[&str]| -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).chain(plain.iter().cloned()).collect()
+    };
+    workload.who = before_it(&["unshare", "--mount", "--propagation", "private"]);
+    let stays = workload.spawn(&["sleep", "300"]).unwrap();
+    let procs = workload.cgroup.join("cgroup.procs");
+    let first = || {
+        let text = std::fs::read_to_string(&procs).unwrap();
+        let ours = |pid: &&str| {
+            let here = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+            std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|there| there != here)
+        };
+        text.lines().find(ours).map(str::to_owned)
+    };
+    wait("it has mounts of its own", || first().is_some());
+    let pid = first().unwrap();
+    let roots = |pid: &str| {
+        let path = format!("/proc/{pid}/root/etc/ssl/certs/ca-certificates.crt");
+        std::fs::read_to_string(path).unwrap()
+    };
+    let (before, host) = (roots(&pid), roots("self"));
+    // As `docker exec` would: in its mounts, without a word about certificates.
+    workload.who = before_it(&["nsenter", &format!("--mount=/proc/{pid}/ns/mnt"), "--"]);
+    let url = format!("https://{}/v1/trusted", plan::API);
+    let resolve = format!("{}:443:{}", plan::API, plan::SERVER_V4);
+    let words = ["curl", "-sS", "-m", "10", "--resolve", &resolve, "-o", "/dev/null", &url];
+    let fetch = || workload.run(&words).unwrap();
+    assert!(!fetch().ok(), "the servers of the stage are signed by nobody known");
+
+    let said = daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    println!("{said}");
+    assert!(said.contains("trust     /etc/ssl/certs"), "{said}\n{}", daemon.log_text());
+    assert!(fetch().ok(), "{}\n{}", fetch(), daemon.log_text());
+    assert_eq!(injected(&world, "trusted"), Some(true));
+    assert_ne!(roots(&pid), before);
+    assert_eq!(roots("self"), host, "the host's own store is as it was");
+
+    daemon.cli_ok(&["detach", "bot"]).unwrap();
+    assert_eq!(roots(&pid), before);
+    assert!(!fetch().ok());
+    stays.abandon().unwrap();
+}
+
 /// A namespace that comes later is refused first, told to the keeper by the kernel, and then listened in.
 #[test]
 fn a_new_namespace_is_refused_until_it_is_listened_in_and_the_end_of_the_cgroup_ends_the_session() {

@@ -19,6 +19,7 @@ pub mod backstop;
 pub mod cgroup;
 mod etc;
 mod identity;
+mod mountns;
 mod netns;
 mod rtnetlink;
 mod session;

@@ -94,6 +94,11 @@ pub(crate) fn stores_of(host: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A bundle or a Java store, by its name: such files are read through links.
+pub(crate) fn is_store_name(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| BUNDLE_NAMES.contains(&name) || JAVA_NAMES.contains(&name))
+}
+
 /// Builds the directory `dir` from the stores of the host at `host` (`/`, but for tests).
 pub(crate) fn build(
     dir: &Path,

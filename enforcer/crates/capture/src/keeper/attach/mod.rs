@@ -6,6 +6,7 @@
 //! | `live` | what is held of one attached cgroup |
 //! | `namespaces` | listeners, nftables and devices in each network namespace it uses |
 //! | `sockets` | the end of what was open before |
+//! | `trust` | our root in its trust stores, by mounts that it alone sees |
 //! | `grade` | `strict` or `weak`, with each reason |
 //! | `watch` | the look at it each second, and its end |
 //!
@@ -17,6 +18,7 @@ mod live;
 mod namespaces;
 mod sockets;
 mod target;
+mod trust;
 mod watch;
 
 use std::path::Path;
@@ -44,7 +46,7 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
     identity::check_name(&asked.agent)?;
     let cgroup = target::check(keeper, &asked.cgroup)?;
     let id = session::new_id(&asked.agent)?;
-    prepare(keeper, &asked.agent, &id)?;
+    let prepared = prepare(keeper, &asked.agent, &id)?;
     let processes = cgroup::processes(&cgroup).doing(|| format!("list what runs in {}", cgroup.display()))?;
     let mut record = Record {
         session: Session {
@@ -58,7 +60,7 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
         pid: processes.first().copied().unwrap_or(0),
         attached: Some(Changes::default()),
     };
-    let outcome = hold(keeper, &mut record);
+    let outcome = hold(keeper, &mut record, &prepared.ca_pem);
     if let Ok(report) = &outcome {
         let (session, mode) = (&report.session, report.attached.mode());
         info!(session, cgroup = %record.cgroup.display(), mode, "attached");
@@ -69,14 +71,15 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
     outcome
 }
 
-fn hold(keeper: &Arc<Keeper>, record: &mut Record) -> Result<Report, Error> {
+fn hold(keeper: &Arc<Keeper>, record: &mut Record, ca_pem: &str) -> Result<Report, Error> {
     record.save(&keeper.paths)?;
     let running = raise(keeper, record)?;
     let live = running.attached.as_ref().expect("`raise` makes attached sessions");
     // Before it may connect again: what it opens then is governed, and is not ended.
     let swept = sockets::sweep(&record.cgroup, live.namespaces().iter().map(Served::netns))
         .doing(|| "end the sockets that are open".into())?;
-    live.changes().open_sockets = swept.left;
+    let installed = trust::install(keeper, record, ca_pem)?;
+    *live.changes() = Changes { open_sockets: swept.left, mounts: installed.mounts };
     record.attached = Some(live.changes().clone());
     record.save(&keeper.paths)?;
     if let Standing::Off { message, hint } = govern(keeper, &running)? {
@@ -92,8 +95,8 @@ fn hold(keeper: &Arc<Keeper>, record: &mut Record) -> Result<Report, Error> {
         attached,
         processes: cgroup::processes(&record.cgroup).map_or(0, |all| all.len()),
         sockets_ended: swept.ended,
-        trusted_at: Vec::new(),
-        untrusted: Vec::new(),
+        trusted_at: live.changes().mounts.iter().flat_map(|mount| mount.points.clone()).collect(),
+        untrusted: installed.missing,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use tracing::{error, info, warn};
 
+use super::trust;
 use crate::Error;
 use crate::error::Doing;
 use crate::events::NewNamespaces;
@@ -79,6 +80,9 @@ pub(super) fn end(keeper: &Keeper, record: &Record, running: Option<&Running>) -
     if let Some(live) = running.and_then(|running| running.attached.as_ref()) {
         live.ended.store(true, Ordering::SeqCst);
         live.look_soon();
+        if let Err(error) = trust::remove(record, &live.changes().mounts) {
+            complain("take back the trust", &error.chain());
+        }
         for served in live.namespaces().drain(..) {
             if let Err(error) = served.leave(keeper, live, session) {
                 complain("leave a network namespace", &error.chain());
