@@ -78,6 +78,7 @@ fn intent(refused: &Refused, agent: Option<&Agent>) -> Intent {
         port: refused.address.map(|address| address.port()),
         path: None,
         template: None,
+        action: None,
         query_keys: Vec::new(),
         verdict: Verdict::Deny,
         rule: None,

@@ -68,6 +68,9 @@ pub struct Intent {
     pub port: Option<u16>,
     pub path: Option<String>,
     pub template: Option<String>,
+    /// what it is to the server beyond that, where a rule looks: an operation, a tool, refs; never values
+    #[serde(default)]
+    pub action: Option<String>,
     /// names of the query keys, never values
     pub query_keys: Vec<String>,
     pub verdict: Verdict,
@@ -90,6 +93,7 @@ impl Intent {
             &mut self.host,
             &mut self.path,
             &mut self.template,
+            &mut self.action,
             &mut self.rule,
             &mut self.policy,
             &mut self.credential,

@@ -169,6 +169,7 @@ impl Switchboard {
             port: None,
             path: None,
             template: None,
+            action: None,
             query_keys: Vec::new(),
             verdict: Verdict::Allow,
             rule: None,

@@ -135,6 +135,7 @@ impl Stage {
             port: Some(443),
             path: Some("/".into()),
             template: None,
+            action: None,
             query_keys: Vec::new(),
             verdict: Verdict::Deny,
             rule: None,

@@ -233,6 +233,7 @@ impl Session {
             port: Some(53),
             path: None,
             template: None,
+            action: None,
             query_keys: Vec::new(),
             verdict: Verdict::Deny,
             rule: None,

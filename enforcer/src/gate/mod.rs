@@ -180,6 +180,7 @@ impl Gate {
                     rule: None,
                     reason: "receipts cannot be written, so no request is sent".into(),
                     retry_after: None,
+                    report: None,
                 })
             }
         }
@@ -220,6 +221,7 @@ impl Gate {
             rule: None,
             reason,
             retry_after: None,
+            report: None,
             id: id.clone(),
         };
         let intent = Intent {
@@ -283,6 +285,7 @@ impl Gate {
         decision: Decision,
         intent: &mut Intent,
     ) -> Result<Judged, No> {
+        intent.action = policy.action(request, Moment::from(SystemTime::now()));
         let (rule, template) = match decision {
             Decision::Allow { rule, template } => (rule, template),
             Decision::Deny { rule: Some(rule) } => {
@@ -338,6 +341,8 @@ impl Gate {
 
     async fn refuse(&self, mut intent: Intent, request: &Request, no: No) -> Refusal {
         intent.reason = no.code.as_str().into();
+        let told = format!("{} (enforcer why {})", no.reason, intent.id);
+        let report = enforcer_policy::git_report(request, &told);
         let refusal = Refusal {
             code: no.code,
             id: intent.id.clone(),
@@ -345,6 +350,7 @@ impl Gate {
             request: Some(line(request)),
             rule: intent.rule.clone(),
             reason: no.reason,
+            report,
             retry_after: no.retry_after,
         };
         intent.verdict = Verdict::Deny;
@@ -404,6 +410,7 @@ fn blank(id: &RequestId, caller: &Caller) -> Intent {
         port: None,
         path: None,
         template: None,
+        action: None,
         query_keys: Vec::new(),
         verdict: Verdict::Deny,
         rule: None,

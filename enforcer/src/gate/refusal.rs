@@ -250,6 +250,8 @@ pub struct Refusal {
     pub rule: Option<String>,
     pub reason: String,
     pub retry_after: Option<Duration>,
+    /// The refusal in git's own words, with its content type, for a request of git's.
+    pub report: Option<(&'static str, Vec<u8>)>,
 }
 
 #[derive(Serialize)]
@@ -297,14 +299,22 @@ impl Refusal {
 
     /// As an HTTP answer; `grpc`: to a client that reads gRPC.
     pub fn respond(&self, grpc: bool) -> Response<Bytes> {
-        let body = if grpc { Bytes::new() } else { self.body() };
+        let body = match &self.report {
+            Some((_, report)) => Bytes::copy_from_slice(report),
+            None if grpc => Bytes::new(),
+            None => self.body(),
+        };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert("x-enforcer-request-id", text(&self.id.0));
         if let Some(seconds) = self.seconds() {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if grpc {
+        if let Some((kind, _)) = self.report {
+            // git reads what is in the body only of a 200.
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        } else if grpc {
             // A response of trailers only: the status stands in the headers (gRPC over HTTP/2).
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert("grpc-status", HeaderValue::from_static(self.code.grpc()));
@@ -351,6 +361,7 @@ mod tests {
             rule: Some("no-delete".into()),
             reason: "deny rule `no-delete` matches".into(),
             retry_after,
+            report: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod clients;
 mod confined;
 mod decisions;
 mod faults;
+mod inside;
 mod process;
 
 use enforcer_tests::world::{Daemon, World, plan};

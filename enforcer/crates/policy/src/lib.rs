@@ -33,7 +33,7 @@ mod window;
 mod yaml;
 
 pub use audit::{Danger, Surroundings, audit};
-pub use body::{Body, FormBody, JsonBody, Reader, Unreadable, Wanted};
+pub use body::{Body, FormBody, JsonBody, Push, Reader, Unreadable, Wanted};
 pub use canon::{Headers, Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use cases::{Case, Cases};
 pub use compare::{Change, Class, Comparison, compare};
@@ -42,6 +42,7 @@ pub use explain::Explanation;
 pub use layout::format;
 pub use learn::{Seen, Suggestion, Unused, recorded, suggest, unused};
 pub use matcher::Template;
+pub use matcher::git_report;
 pub use name::{AgentName, CredentialName, Name, NameError, RuleName, SecretName};
 pub use policy::{
     AgentPolicy, Budget, Compiled, CredentialKind, CredentialSpec, Decision, Durability, NameMatch, Place,

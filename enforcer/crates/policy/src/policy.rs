@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::Wanted;
-use crate::canon::Host;
+use crate::canon::{Host, Request};
 use crate::diagnostics::Report;
 use crate::document::Limits;
-use crate::matcher::{Conditions, HostPattern, Index, Template};
+use crate::matcher::{Conditions, HostPattern, Index, Template, action};
 use crate::name::{AgentName, CredentialName, Name, RuleName, SecretName};
+use crate::window::Moment;
 
 /// One policy file.
 #[derive(Clone, Debug)]
@@ -123,6 +124,14 @@ impl AgentPolicy {
     /// Deny rules first, then allow rules, each in the order of the file.
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// What a request is to its server beyond method and path, for receipts: an operation, a tool, refs,
+    /// never values. Of the first rule for it that looks into requests.
+    pub fn action(&self, request: &Request, at: Moment) -> Option<String> {
+        let looking =
+            |conditions: &&Conditions| !conditions.checks.is_empty() && conditions.takes_head(request, at);
+        self.conditions.iter().filter(looking).find_map(|conditions| action(&conditions.checks, request))
     }
 
     /// `dns.private_addresses`: special-purpose destinations the policy names.

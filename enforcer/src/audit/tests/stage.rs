@@ -30,6 +30,7 @@ pub(super) fn intent(path: &str) -> Intent {
         port: Some(443),
         path: Some(path.to_owned()),
         template: None,
+        action: None,
         query_keys: vec!["page".to_owned()],
         verdict: Verdict::Allow,
         rule: Some("open-pr".to_owned()),

@@ -22,6 +22,7 @@ pub(in crate::cli) fn allowed() -> Receipt {
             port: Some(443),
             path: Some("/repos/myorg/myrepo/pulls".to_owned()),
             template: None,
+            action: None,
             query_keys: vec!["draft".to_owned()],
             verdict: Verdict::Allow,
             rule: Some("open-pr".to_owned()),

@@ -39,6 +39,7 @@ pub(super) fn details(receipt: &Receipt, zone: &Zone) -> String {
         ),
     ));
     rows.extend(some(&intent.template).map(|template| ("matched", template)));
+    rows.extend(some(&intent.action).map(|action| ("action", action)));
     if !intent.query_keys.is_empty() {
         rows.push(("query keys", shown(&intent.query_keys.join(", ")).into_owned()));
     }

@@ -26,6 +26,9 @@ use crate::redact::{self, Needles};
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// git does not look for an answer before it has sent its whole pack.
+const DRAIN_PACK: usize = 256 * 1024 * 1024;
+const DRAIN_PACK_TIME: Duration = Duration::from_secs(30);
 
 /// How long a request waits for one of the agent's others to end.
 const CROWDED: Duration = Duration::from_secs(1);
@@ -205,6 +208,8 @@ struct Manner {
     grpc: bool,
     /// It waits for a `100 Continue`, so there is no body to read yet.
     expects: bool,
+    /// A `git push`.
+    pushes: bool,
 }
 
 impl Manner {
@@ -213,23 +218,25 @@ impl Manner {
             http2: parts.version == Version::HTTP_2,
             grpc: is_grpc(&parts.headers),
             expects: parts.headers.contains_key(header::EXPECT),
+            pushes: parts.uri.path().ends_with("/git-receive-pack"),
         }
     }
 
     /// Reads a little of a body nobody wants: a socket closed over unread bytes is reset, and the
     /// agent would see that instead of the refusal. Longer bodies end the connection.
     async fn drain(self, body: Option<Incoming>) {
-        let Some(mut body) = body.filter(|_| !self.http2 && !self.expects) else { return };
+        let Some(mut body) = body.filter(|_| self.pushes || (!self.http2 && !self.expects)) else { return };
+        let (most, time) = if self.pushes { (DRAIN_PACK, DRAIN_PACK_TIME) } else { (DRAIN, DRAIN_TIME) };
         let mut read = 0;
         let reading = async {
             while let Some(Ok(frame)) = body.frame().await {
                 read += frame.data_ref().map_or(0, Bytes::len);
-                if read > DRAIN {
+                if read > most {
                     break;
                 }
             }
         };
-        if tokio::time::timeout(DRAIN_TIME, reading).await.is_err() {
+        if tokio::time::timeout(time, reading).await.is_err() {
             tracing::debug!("the body of a refused request was slow");
         }
     }
@@ -282,6 +289,7 @@ impl Told {
             None => (code, reason),
         };
         let refusal = Refusal {
+            report: None,
             code,
             id: record.id().clone(),
             agent: self.agent,

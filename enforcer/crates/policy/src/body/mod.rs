@@ -9,15 +9,23 @@
 //! Left out: what rules make of it (`matcher`).
 
 mod form;
+mod git;
+mod graphql;
 mod json;
 mod number;
+mod pack;
+mod rpc;
 
 use std::fmt;
 
 use crate::canon::{Headers, shown};
 pub(crate) use form::{Pair, is_named, query};
+pub use git::Push;
+pub(crate) use git::{Change, Command};
+pub(crate) use graphql::{Graphql, Kind as GraphqlKind, Operation as GraphqlOperation};
 pub(crate) use json::{Entry, Json};
 pub(crate) use number::Number;
+pub(crate) use rpc::{Kind as MessageKind, Message, messages};
 
 /// Enough for a request to a model with a few pictures; all of it is held in memory while it is judged.
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -32,6 +40,8 @@ pub enum Body {
     Empty,
     Json(JsonBody),
     Form(FormBody),
+    /// The head of a `git push`; what comes after it is not looked into, but for a proof.
+    Push(Push),
 }
 
 #[derive(Clone)]
@@ -45,6 +55,9 @@ pub struct FormBody(pub(crate) Vec<Pair>);
 pub struct Wanted {
     pub(crate) json: bool,
     pub(crate) form: bool,
+    pub(crate) push: bool,
+    /// Does it matter whether the push is a fast-forward?
+    pub(crate) prove: bool,
 }
 
 /// Why a body cannot be judged.
@@ -60,12 +73,15 @@ pub struct Unreadable {
 pub struct Reader {
     kind: Result<Kind, Unreadable>,
     limit: usize,
+    prove: bool,
+    git: git::Reading,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Json,
     Form,
+    Push,
 }
 
 impl Body {
@@ -90,6 +106,7 @@ impl Body {
             Body::Empty => "no body",
             Body::Json(_) => "JSON",
             Body::Form(_) => "a form",
+            Body::Push(_) => "a push",
         }
     }
 }
@@ -103,7 +120,12 @@ impl fmt::Debug for Body {
 
 impl Wanted {
     pub(crate) fn and(self, other: Wanted) -> Wanted {
-        Wanted { json: self.json || other.json, form: self.form || other.form }
+        Wanted {
+            json: self.json || other.json,
+            form: self.form || other.form,
+            push: self.push || other.push,
+            prove: self.prove || other.prove,
+        }
     }
 
     /// Can the rules say anything about this body?
@@ -112,12 +134,13 @@ impl Wanted {
             Body::Unread | Body::Empty => true,
             Body::Json(_) => self.json,
             Body::Form(_) => self.form,
+            Body::Push(_) => self.push,
         }
     }
 
     /// The kinds of body, for people.
     pub(crate) fn kinds(self) -> String {
-        let kinds = [(self.json, "JSON"), (self.form, "a form")];
+        let kinds = [(self.json, "JSON"), (self.form, "a form"), (self.push, "a push")];
         let named: Vec<&str> = kinds.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name).collect();
         named.join(" or ")
     }
@@ -126,7 +149,7 @@ impl Wanted {
     pub fn reader(self, headers: &Headers, limit: Option<u64>) -> Reader {
         let limit =
             limit.and_then(|limit| usize::try_from(limit).ok()).map_or(MAX_BODY, |limit| limit.min(MAX_BODY));
-        Reader { kind: self.kind(headers), limit }
+        Reader { kind: self.kind(headers), limit, prove: self.prove, git: git::Reading::default() }
     }
 
     fn kind(self, headers: &Headers) -> Result<Kind, Unreadable> {
@@ -140,6 +163,9 @@ impl Wanted {
             }
             if self.form {
                 types.push("application/x-www-form-urlencoded");
+            }
+            if self.push {
+                types.push(git::CONTENT_TYPE);
             }
             types.join(" or ")
         };
@@ -166,6 +192,7 @@ impl Wanted {
         match media {
             _ if json && self.json => Ok(Kind::Json),
             "application/x-www-form-urlencoded" if self.form => Ok(Kind::Form),
+            git::CONTENT_TYPE if self.push => Ok(Kind::Push),
             _ => Err(unreadable(format!(
                 "content-type `{}` cannot be looked into; send {}",
                 shown(media),
@@ -182,6 +209,12 @@ impl Reader {
             return Ok(ended.then_some(Body::Empty));
         }
         let kind = self.kind.clone()?;
+        if kind == Kind::Push {
+            return match self.git.look(so_far, ended, self.prove) {
+                Ok(push) => Ok(push.map(Body::Push)),
+                Err(why) => Err(unreadable(format!("the push cannot be looked into: {why}"))),
+            };
+        }
         if so_far.len() > self.limit {
             let message = format!("the body is larger than the {} bytes that can be looked into", self.limit);
             return Err(Unreadable { message, too_large: true });
@@ -193,6 +226,8 @@ impl Reader {
             Kind::Json => Json::parse(so_far).map(|json| Some(Body::Json(JsonBody(json)))).map_err(|why| {
                 unreadable(format!("the body is not JSON that all servers read alike: {why}"))
             }),
+            // Answered above.
+            Kind::Push => Ok(None),
             Kind::Form => form::parse(so_far).map(|pairs| Some(Body::Form(FormBody(pairs)))).map_err(|why| {
                 unreadable(format!("the body is not a form that all servers read alike: {why}"))
             }),

@@ -218,7 +218,125 @@ allow:
     check(&policy, &post("/some/x"), r#"{"a":2}"#, "allow any /some/**");
 }
 
+#[test]
+fn graphql_is_judged_by_what_it_could_select() {
+    let policy = load(
+        r#"
+deny:
+  - { name: no-admin, host: api.test, paths: "/graphql", graphql: { operations: [mutation], fields: [deleteRepository] } }
+allow:
+  - { name: read, host: api.test, paths: "/graphql", graphql: { operations: [query], fields: [viewer, "repository.*.nodes"], deny_fields: [email], max_depth: 4, persisted: [abc] } }
+  - { name: all, host: api.test, methods: POST, paths: "/graphql", graphql: { operations: [query, mutation] } }
+"#,
+    );
+    let post = "POST https://api.test/graphql";
+    let query = |text: &str| format!("{{\"query\":{text:?}}}");
+    check(&policy, post, "?", "needs JSON");
+    for (text, expected) in [
+        ("{ viewer { login __typename } __typename }", "allow read /graphql"),
+        ("{ repository { issues { nodes { id } } } }", "allow read /graphql"),
+        ("{ repository { issues { total } } }", "allow all /graphql"),
+        ("{ viewer { a: email } }", "allow all /graphql"),
+        ("{ viewer { a { b { c { d } } } } }", "allow all /graphql"),
+        ("mutation { x: deleteRepository { ok } }", "deny no-admin"),
+        ("mutation { ...F } fragment F on M { ... { deleteRepository { ok } } }", "deny no-admin"),
+        ("query A { viewer { id } } mutation B { deleteRepository { ok } }", "deny no-admin"),
+        ("mutation { create { ok } }", "allow all /graphql"),
+        ("subscription { x }", "deny"),
+        ("{ ", "deny no-admin"),
+    ] {
+        check(&policy, post, &query(text), expected);
+    }
+    check(&policy, post, r#"{"documentId":"abc"}"#, "deny no-admin");
+    check(
+        &policy,
+        post,
+        r#"[{"query":"{viewer{id}}"},{"query":"mutation{deleteRepository{ok}}"}]"#,
+        "deny no-admin",
+    );
+    check(&policy, "GET https://api.test/graphql?query=%7Bviewer%7Bid%7D%7D", "", "allow read /graphql");
+    check(
+        &policy,
+        "GET https://api.test/graphql?query=mutation%7BdeleteRepository%7Bok%7D%7D",
+        "",
+        "deny no-admin",
+    );
+    check(&policy, "GET https://api.test/graphql", "", "deny");
+    check(
+        &policy,
+        "POST https://api.test/graphql?query=%7Bviewer%7Bid%7D%7D",
+        &query("{viewer{id}}"),
+        "deny no-admin",
+    );
+}
+
+#[test]
+fn rpc_is_judged_message_by_message() {
+    let policy = load(
+        r#"
+deny:
+  - { name: no-purge, host: mcp.test, mcp: { tools: [{ name: "purge_**" }] } }
+allow:
+  - name: mcp
+    host: mcp.test
+    methods: [GET, POST, DELETE]
+    mcp: { tools: [{ name: list_issues }, { name: comment, args: { issue: { glob: "WEB-*" } } }], methods: ["resources/*"] }
+  - { name: rpc, host: rpc.test, jsonrpc: { methods: [eth_call, "net_*"], params: { "[*]": { max_length: 4 } } } }
+  - { name: greeter, host: grpc.test, grpc: { service: [pkg.v1.Greeter, pkg.v1.Health], method: [Hello, Check] } }
+"#,
+    );
+    let post = "POST https://mcp.test/mcp";
+    let call =
+        |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+    let method = |name: &str| format!(r#"{{"jsonrpc":"2.0","method":"{name}"}}"#);
+    for (body, expected) in [
+        (method("initialize"), "allow mcp /**"),
+        (method("tools/list"), "allow mcp /**"),
+        (method("resources/read"), "allow mcp /**"),
+        (method("sampling/createMessage"), "deny"),
+        (call(r#"{"name":"list_issues"}"#), "allow mcp /**"),
+        (call(r#"{"name":"comment","arguments":{"issue":"WEB-1","text":"x"}}"#), "allow mcp /**"),
+        (call(r#"{"name":"comment","arguments":{"issue":"HR-1"}}"#), "deny"),
+        (call(r#"{"name":"comment","arguments":{"issue":"WEB-1","Issue":"HR-1"}}"#), "deny"),
+        (call(r#"{"name":"comment"}"#), "deny"),
+        (call(r#"{"name":"delete"}"#), "deny"),
+        // Servers in Go would read the second.
+        (call(r#"{"name":"list_issues","Name":"delete"}"#), "deny no-purge"),
+        (call(r#"{"name":"purge_all"}"#), "deny no-purge"),
+        (format!("[{},{}]", method("ping"), call(r#"{"name":"list_issues"}"#)), "allow mcp /**"),
+        (format!("[{},{}]", method("ping"), call(r#"{"name":"delete"}"#)), "deny"),
+        (format!("[{},{}]", method("ping"), call(r#"{"name":"purge_x"}"#)), "deny no-purge"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.into(), "allow mcp /**"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"x":1}}"#.into(), "deny"),
+        (r#"{"id":1,"method":"ping"}"#.into(), "deny no-purge"),
+        ("[]".into(), "deny no-purge"),
+    ] {
+        check(&policy, post, &body, expected);
+    }
+    check(&policy, "GET https://mcp.test/mcp", "", "allow mcp /**");
+    check(&policy, post, "", "deny");
+    for (body, expected) in [
+        (r#"{"jsonrpc":"2.0","id":1,"method":"eth_call","params":["0x1","lat"]}"#, "allow rpc /**"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"net_version","params":["12345"]}"#, "deny"),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"eth_sendTransaction","params":["1"]}"#, "deny"),
+    ] {
+        check(&policy, "POST https://rpc.test/", body, expected);
+    }
+    check(&policy, "POST https://grpc.test/pkg.v1.Greeter/Hello", "?", "allow greeter /pkg.v1.Greeter/Hello");
+    check(&policy, "POST https://grpc.test/pkg.v1.Greeter/Bye", "?", "deny");
+    check(
+        &policy,
+        "POST https://grpc.test/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "?",
+        "deny",
+    );
+}
+
 const CHECKS: &[&str] = &[
+    "graphql: { operations: [query] }",
+    "graphql: { fields: [a] }",
+    "mcp: { tools: [{ name: x }] }",
+    "jsonrpc: { methods: [\"x*\"] }",
     "json: { a: { equals: x } }",
     "json: { a: { in: [x, y] }, b: { exists: true } }",
     "json: { a: { not_in: [x] } }",
@@ -248,6 +366,10 @@ const BODIES: &[&str] = &[
     r#"{"l":["x","y"]}"#,
     r#"{"l":"x, y"}"#,
     "[]",
+    r#"{"query":"{a}"}"#,
+    r#"{"query":"mutation{a b}"}"#,
+    r#"{"jsonrpc":"2.0","method":"xy","params":{"a":"x"}}"#,
+    r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"},"a":"x"}"#,
     "a=x",
     "a=4",
     "a=x&a=9",
@@ -259,7 +381,10 @@ fn drafts() -> impl Strategy<Value = Vec<Vec<&'static str>>> {
     let rule =
         prop::collection::vec(prop::sample::select(CHECKS), 0..3).prop_filter("one of each", |checks| {
             let keys: Vec<&str> = checks.iter().map(|check| check.split(':').next().unwrap()).collect();
-            let bodies = keys.iter().filter(|key| matches!(**key, "json" | "form")).count();
+            let bodies = keys
+                .iter()
+                .filter(|key| matches!(**key, "json" | "form" | "graphql" | "mcp" | "jsonrpc"))
+                .count();
             keys.iter().enumerate().all(|(n, key)| !keys[..n].contains(key)) && bodies < 2
         });
     prop::collection::vec(rule, 0..4)

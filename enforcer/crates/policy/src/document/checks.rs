@@ -1,9 +1,9 @@
 //! The checks of a rule: `query`, `headers`, `form`, `json`, each a mapping of places to tests.
 
-use super::fields;
 use super::reader::{Fields, Reader};
 use super::rule::Effect;
 use super::values;
+use super::{fields, git, graphql, mcp};
 use crate::body::Number;
 use crate::canon::shown;
 use crate::diagnostics::Span;
@@ -42,20 +42,23 @@ pub(super) fn read(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Ch
     if let Some(entry) = fields.get("json") {
         checks.json = places(r, entry);
     }
+    checks.graphql = fields.get("graphql").and_then(|entry| graphql::read(r, entry, effect));
+    checks.mcp = fields.get("mcp").and_then(|entry| mcp::read(r, entry));
+    checks.jsonrpc = fields.get("jsonrpc").and_then(|entry| mcp::read_rpc(r, entry));
+    checks.git = fields.get("git").and_then(|entry| git::read(r, entry, effect));
     conflicts(r, fields, &checks, effect);
     checks
 }
 
 /// What cannot both be so.
 fn conflicts(r: &mut Reader<'_>, fields: Fields<'_>, checks: &Checks, effect: Effect) {
-    if let (Some(_), Some(form)) = (fields.get("json"), fields.get("form")) {
-        let hint = "a body is one or the other; write a rule for each";
-        r.error_with(
-            "E022",
-            &form.key_span,
-            "`json` and `form` stand in one rule, which no body can meet",
-            hint,
-        );
+    // JSON bodies first: several of these may be meant for one.
+    let kinds = [&["json", "graphql", "mcp", "jsonrpc"][..], &["form"], &["git"]];
+    let there = |names: &[&str]| names.iter().find_map(|name| fields.get(name));
+    let mut present = kinds.iter().filter_map(|names| there(names));
+    if let (Some(one), Some(other)) = (present.next(), present.next()) {
+        let message = format!("`{}` and `{}` stand in one rule, which no body can meet", one.key, other.key);
+        r.error_with("E022", &other.key_span, message, "a body is one or the other; write a rule for each");
     }
     if effect == Effect::Allow
         && checks.wanted().is_some()

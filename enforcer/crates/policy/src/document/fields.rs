@@ -57,9 +57,6 @@ pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY)
 const fn rule() -> Shape {
     Shape::of("a rule", RULE).later(&[
         "tls",
-        "graphql",
-        "mcp",
-        "git",
         "sql",
         "aws",
         "budget",
@@ -100,6 +97,15 @@ const RULE: &[Field] = &[
     field("headers", CHECKS, "What header fields have to be."),
     field("form", CHECKS, "What fields of a form in the body have to be."),
     field("json", CHECKS, "What has to stand in a JSON body, by place: `head.repo`, `items[*].price`."),
+    field("graphql", &Form::Section(&GRAPHQL), "Which GraphQL operations and fields."),
+    field("mcp", &Form::Section(&MCP), "Which tools of an MCP server may be called, with which arguments."),
+    field(
+        "jsonrpc",
+        &Form::Section(&JSONRPC),
+        "Which JSON-RPC methods may be called, with which parameters.",
+    ),
+    field("grpc", &Form::Section(&GRPC), "Which gRPC service and methods; instead of `paths` and `methods`."),
+    field("git", &Form::Section(&GIT), "What git may do: fetch, and push to which refs."),
     field("credential", NAME, "The credential, from `credentials`, that such a request gets."),
     field("rate", RATE, "How often, for example `30/min burst 10`; over it, requests are refused."),
     field("max_body", SIZE, "The largest request body, for example `10MiB`."),
@@ -188,6 +194,81 @@ pub(super) const CHECK: Shape = Shape::of(
         field("min", &Form::Scalar, "The smallest number."),
         field("max_length", &Form::Text(&limits::COUNT), "The most characters, or items of a list."),
         field("exists", BOOL, "Is it there?"),
+    ],
+);
+
+const WORDS: &Form = &Form::OneOrList(&Form::Scalar);
+
+pub(super) const GRAPHQL: Shape = Shape::of(
+    "`graphql`",
+    &[
+        field(
+            "operations",
+            &Form::OneOrList(&Form::Words(&["query", "mutation", "subscription"])),
+            "Kinds of operations.",
+        ),
+        field("fields", WORDS, "Fields by their path from the root, each with all that is below it."),
+        field("deny_fields", WORDS, "Fields that may not be selected, wherever they stand."),
+        field("max_depth", &Form::Text(&limits::COUNT), "How deep a query may go."),
+        field("persisted", WORDS, "Hashes or ids of queries that the server keeps and that are fine."),
+    ],
+);
+
+pub(super) const MCP: Shape = Shape::of(
+    "`mcp`",
+    &[
+        field("tools", &Form::List(&Form::Section(&TOOL)), "Tools that may be called."),
+        field("methods", WORDS, "Other methods, besides those every session needs."),
+    ],
+);
+
+pub(super) const TOOL: Shape = Shape::of(
+    "a tool",
+    &[
+        field("name", &Form::Scalar, "Its name, or a pattern with `*`."),
+        field("args", CHECKS, "What its arguments have to be."),
+    ],
+)
+.needs(&["name"]);
+
+pub(super) const JSONRPC: Shape = Shape::of(
+    "`jsonrpc`",
+    &[
+        field("methods", WORDS, "Methods that may be called; `*` as in `glob`."),
+        field("params", CHECKS, "What the parameters of each call have to be."),
+    ],
+)
+.needs(&["methods"]);
+
+pub(super) const GRPC: Shape = Shape::of(
+    "`grpc`",
+    &[
+        field("service", WORDS, "Full names of services: `package.v1.Service`."),
+        field("method", WORDS, "Their methods; without it, every one."),
+    ],
+)
+.needs(&["service"]);
+
+pub(super) const GIT: Shape = Shape::of(
+    "`git`",
+    &[
+        field("fetch", BOOL, "Clone and fetch."),
+        field(
+            "push",
+            &Form::Either(&[Form::Words(&["true", "false"]), Form::Section(&PUSH)]),
+            "Push; `true` only in deny rules.",
+        ),
+    ],
+);
+
+pub(super) const PUSH: Shape = Shape::of(
+    "`push`",
+    &[
+        field("refs", WORDS, "Full names of refs; `*` stays within a `/`, `**` does not."),
+        field("create", BOOL, "Make new refs."),
+        field("update", BOOL, "Move refs forward, which is proved from the commits that are pushed."),
+        field("delete", BOOL, "Delete refs."),
+        field("force", BOOL, "Move refs anywhere."),
     ],
 );
 

@@ -10,7 +10,10 @@ mod checks;
 mod credential;
 mod fields;
 mod form;
+mod git;
+mod graphql;
 mod limits;
+mod mcp;
 mod reader;
 mod rule;
 #[cfg(test)]

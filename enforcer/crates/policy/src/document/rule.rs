@@ -4,7 +4,7 @@
 //! protocol is https, port is the protocol's own, methods and paths are any. In `deny`: any, always.
 
 use super::reader::{Fields, Reader};
-use super::{At, checks, fields, values, when};
+use super::{At, checks, fields, mcp, values, when};
 use crate::canon::{Method, Scheme, shown};
 use crate::diagnostics::{Span, nearest};
 use crate::matcher::{Conditions, HostPattern, Template};
@@ -83,6 +83,11 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
     let port = read_port(r, fields);
     let methods = read_methods(r, fields);
     let templates = read_paths(r, fields, effect);
+    let grpc = fields.get("grpc").and_then(|entry| mcp::read_grpc(r, fields, entry));
+    let (methods, templates) = match grpc {
+        Some((methods, templates)) => (Some(methods), templates),
+        None => (methods, templates),
+    };
     let when = fields.get("when").and_then(|entry| when::read(r, entry));
     let rates = fields.get("rate").map(|entry| values::rates(r, entry, &templates)).unwrap_or_default();
     let rule = RuleText {

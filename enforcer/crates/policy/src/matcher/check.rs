@@ -192,7 +192,6 @@ pub(crate) struct Glob {
 pub(crate) enum Stops {
     ListItems,
     /// `/`, for names that are paths
-    #[allow(dead_code, reason = "for names of git refs, which come next")]
     Slashes,
 }
 
@@ -214,6 +213,11 @@ impl Glob {
         } else {
             Some(false)
         }
+    }
+
+    /// As [`Glob::is`], where doubt is yes (`wide`) or no.
+    pub(crate) fn likes(&self, text: &str, wide: bool) -> bool {
+        self.is(text).unwrap_or(wide)
     }
 
     fn run(&self, text: &str, wide: bool) -> bool {

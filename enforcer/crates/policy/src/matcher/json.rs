@@ -21,7 +21,7 @@ impl Place {
         match &request.body {
             Body::Json(body) => self.in_value(&body.0, wide),
             Body::Empty => self.check.holds(&[], wide),
-            Body::Unread | Body::Form(_) => wide,
+            Body::Unread | Body::Form(_) | Body::Push(_) => wide,
         }
     }
 }

@@ -7,9 +7,12 @@
 
 mod check;
 mod checks;
+mod git;
+mod graphql;
 mod host;
 mod index;
 mod json;
+mod mcp;
 mod path;
 mod query;
 mod template;
@@ -17,10 +20,14 @@ mod template;
 mod tests;
 
 pub(crate) use check::{Check, Glob, Kind, Literal, Pattern, Stops, Test};
-pub(crate) use checks::{Checks, Held};
+pub(crate) use checks::{Checks, Held, action};
+pub use git::git_report;
+pub(crate) use git::{GitCheck, PushCheck};
+pub(crate) use graphql::{FieldPath, GraphqlCheck};
 pub(crate) use host::HostPattern;
 pub(crate) use index::Index;
 pub(crate) use json::Place;
+pub(crate) use mcp::{McpCheck, RpcCheck, Tool};
 pub(crate) use path::JsonPath;
 pub(crate) use query::Field;
 pub use template::Template;

@@ -30,7 +30,7 @@ pub(crate) fn in_form(field: &Field, request: &Request, wide: bool) -> bool {
     match &request.body {
         Body::Form(form) => in_pairs(field, &form.0, wide),
         Body::Empty => field.check.holds(&[], wide),
-        Body::Unread | Body::Json(_) => wide,
+        Body::Unread | Body::Json(_) | Body::Push(_) => wide,
     }
 }
 
