@@ -131,7 +131,7 @@ fn a_large_push_streams_through() {
         &world,
         &daemon,
         "large",
-        "head -c 24000000 /dev/urandom > big && git add big && GIT commit -q -m big && git push origin HEAD:refs/heads/bot/big 2>&1 && GIT commit -q --allow-empty -m more && head -c 20000000 /dev/urandom > big && git add big && GIT commit -q -m bigger && git push origin HEAD:refs/heads/bot/big 2>&1",
+        "head -c 4000000 /dev/urandom > big && git add big && GIT commit -q -m big && git push origin HEAD:refs/heads/bot/big 2>&1 && GIT commit -q --allow-empty -m more && head -c 3000000 /dev/urandom > big && git add big && GIT commit -q -m bigger && git push origin HEAD:refs/heads/bot/big 2>&1",
     );
     assert!(output.ok(), "{output}\n{}", daemon.log_text());
 }
