@@ -272,7 +272,7 @@ mod tests {
             (format!("{} {A} refs/heads/x", A.replace('1', "A")), "not a command"),
             ("shallow x".to_owned(), "shallow"),
         ] {
-            let error = read(&[line.clone()]).unwrap_err();
+            let error = read(std::slice::from_ref(&line)).unwrap_err();
             assert!(error.contains(words), "{line:?}: {error}");
         }
         let twice = format!("{ZERO} {A} refs/heads/x");

@@ -271,6 +271,77 @@ allow:
 }
 
 #[test]
+fn git_is_judged_by_service_and_by_ref() {
+    let policy = load(
+        r#"
+deny:
+  - { name: no-deleting, host: git.test, git: { push: { delete: true } } }
+  - { name: none-here, host: git.test, paths: "/frozen.git/**", git: { push: true } }
+allow:
+  - { name: bot, host: git.test, paths: "/a.git/**", git: { fetch: true, push: { refs: ["refs/heads/bot/*"], create: true } } }
+  - { name: any, host: git.test, paths: ["/b.git/**", "/frozen.git/**"] }
+"#,
+    );
+    const OLD: &str = "1111111111111111111111111111111111111111";
+    const NEW: &str = "2222222222222222222222222222222222222222";
+    const NONE: &str = "0000000000000000000000000000000000000000";
+    let push = |target: &str, commands: &[(&str, &str, &str)]| {
+        let mut request = request(&format!("POST https://git.test{target}"), "?");
+        request.headers.push("content-type", b"application/x-git-receive-pack-request");
+        let Decision::Needs(wanted) = policy.decide(&request, Moment::ANY) else {
+            return told(&policy, &request);
+        };
+        let lines: String = commands
+            .iter()
+            .map(|(old, new, name)| format!("{old} {new} {name}"))
+            .map(|line| format!("{:04x}{line}", line.len() + 4))
+            .collect();
+        let bytes = format!("{lines}0000");
+        let mut reader = wanted.reader(&request.headers, None);
+        request.body = reader.look(bytes.as_bytes(), true).unwrap().unwrap();
+        told(&policy, &request)
+    };
+    check(
+        &policy,
+        "GET https://git.test/a.git/info/refs?service=git-upload-pack",
+        "?",
+        "allow bot /a.git/**",
+    );
+    check(
+        &policy,
+        "GET https://git.test/a.git/info/refs?service=git-receive-pack",
+        "?",
+        "allow bot /a.git/**",
+    );
+    check(&policy, "GET https://git.test/a.git/info/refs", "?", "deny");
+    check(&policy, "GET https://git.test/a.git/objects/info/packs", "?", "deny");
+    check(&policy, "POST https://git.test/a.git/git-upload-pack", "?", "allow bot /a.git/**");
+    check(
+        &policy,
+        "GET https://git.test/frozen.git/info/refs?x=1&service=git-receive-pack",
+        "?",
+        "deny none-here",
+    );
+    let create = (NONE, NEW, "refs/heads/bot/x");
+    assert_eq!(push("/a.git/git-receive-pack", &[create]), "allow bot /a.git/**");
+    assert_eq!(push("/a.git/git-receive-pack", &[]), "allow bot /a.git/**");
+    for (command, expected) in [
+        ((NONE, NEW, "refs/heads/main"), "deny"),
+        ((NONE, NEW, "refs/heads/bot/x/y"), "deny"),
+        ((OLD, NEW, "refs/heads/bot/y"), "deny"),
+        ((OLD, NONE, "refs/heads/bot/y"), "deny no-deleting"),
+    ] {
+        assert_eq!(push("/a.git/git-receive-pack", &[create, command]), expected, "{command:?}");
+    }
+    // What a server ignores must not hide a push from a deny rule.
+    for target in ["/b.git/git-receive-pack", "/b.git/git-receive-pack?x=1", "/b.git/git-receive-pack/"] {
+        assert_eq!(push(target, &[create]), "allow any /b.git/**", "{target}");
+        assert_eq!(push(target, &[(OLD, NONE, "refs/heads/x")]), "deny no-deleting", "{target}");
+    }
+    assert_eq!(push("/frozen.git/git-receive-pack", &[create]), "deny none-here");
+}
+
+#[test]
 fn rpc_is_judged_message_by_message() {
     let policy = load(
         r#"

@@ -3,7 +3,7 @@
 //! Only the smart protocol is git here (gitprotocol-http): `info/refs?service=…` and the two services.
 
 use super::check::Glob;
-use crate::body::{Body, Change, Command};
+use crate::body::{Body, Change, Command, query};
 use crate::canon::Request;
 
 /// In an allow rule what is let through, in a deny rule what is blocked.
@@ -42,17 +42,27 @@ impl Service {
         }
     }
 
+    /// What servers take it for. They look at the end of the path, and for the list of refs at the service that
+    /// the query names; what else stands in a query they ignore, so it must not hide a push from a rule.
     pub(crate) fn of(request: &Request) -> Option<Self> {
         let path = request.target.path();
-        match (request.method.as_str(), request.target.query()) {
-            ("GET", Some("service=git-upload-pack")) if path.ends_with("/info/refs") => {
-                Some(Service::FetchRefs)
+        let path = path.strip_suffix('/').unwrap_or(path);
+        match request.method.as_str() {
+            "GET" | "HEAD" if path.ends_with("/info/refs") => {
+                let mut found = None;
+                for pair in
+                    query(request.target.query().unwrap_or_default()).filter(|pair| pair.name == "service")
+                {
+                    match pair.value.as_str() {
+                        "git-receive-pack" => return Some(Service::PushRefs),
+                        "git-upload-pack" => found = Some(Service::FetchRefs),
+                        _ => {}
+                    }
+                }
+                found
             }
-            ("GET", Some("service=git-receive-pack")) if path.ends_with("/info/refs") => {
-                Some(Service::PushRefs)
-            }
-            ("POST", None) if path.ends_with("/git-upload-pack") => Some(Service::Fetch),
-            ("POST", None) if path.ends_with("/git-receive-pack") => Some(Service::Push),
+            "POST" if path.ends_with("/git-upload-pack") => Some(Service::Fetch),
+            "POST" if path.ends_with("/git-receive-pack") => Some(Service::Push),
             _ => None,
         }
     }
