@@ -11,6 +11,7 @@ mod demo;
 mod fuzz;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -62,6 +63,8 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// The long runs: a hundred restarts and a thousand reloads under load
+    Soak,
     /// What is checked before a change is taken, but the tests: format, tidy, lints, documentation
     Ci,
     /// Layers, module documentation, crate walls, top-level layout
@@ -88,6 +91,7 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Test { rest } => test::test(root, &rest),
         Chore::Bench { bench } => bench::bench(&bench, root),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
+        Chore::Soak => soak::soak(root),
         Chore::Ci => ci::ci(root),
         Chore::Tidy => tidy::tidy(root),
     }

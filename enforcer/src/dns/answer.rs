@@ -23,8 +23,9 @@ const MAX_TTL: u32 = 60;
 /// What we put into one UDP answer at most (DNS flag day 2020), and offer to receive.
 const MAX_UDP_ANSWER: u16 = 1232;
 const MIN_UDP_ANSWER: u16 = 512;
-/// Firefox asks for this name before it turns DNS over HTTPS on by itself; NXDOMAIN keeps it off.
-const CANARY: &str = "use-application-dns.net";
+/// Asked for by programs before they resolve names past the system's resolver; NXDOMAIN keeps them from it: Firefox's DNS
+/// over HTTPS, a relay of Apple's. (`_dns.resolver.arpa`, RFC 9462, is no host name and gets the same answer.)
+const CANARIES: [&str; 3] = ["use-application-dns.net", "mask.icloud.com", "mask-h2.icloud.com"];
 
 /// Extended DNS errors (RFC 8914).
 const EDE_BLOCKED: u16 = 15;
@@ -92,7 +93,7 @@ pub(super) async fn answer(
         return Some(reply.refuse(ResponseCode::NXDomain, "bad_name", None, &sentence));
     };
     let name = host.to_string();
-    if name == CANARY || kind == RecordType::PTR {
+    if CANARIES.contains(&name.as_str()) || kind == RecordType::PTR {
         reply.message.metadata.response_code = ResponseCode::NXDomain;
         return Some(reply.done());
     }

@@ -293,6 +293,9 @@ async fn what_each_question_is_answered_and_whether_it_leaves_the_host() {
         ("0x7f.1.", T::A, C::NXDomain, &[], Some(15), false),
         ("8.8.8.8.in-addr.arpa.", T::PTR, C::NXDomain, &[], None, false),
         ("use-application-dns.net.", T::A, C::NXDomain, &[], None, false),
+        ("mask.icloud.com.", T::A, C::NXDomain, &[], None, false),
+        ("mask-h2.icloud.com.", T::AAAA, C::NXDomain, &[], None, false),
+        ("_dns.resolver.arpa.", T::SVCB, C::NXDomain, &[], Some(15), false),
     ];
     for (name, kind, code, expected, extended, leaves) in table {
         let before = stage.upstream.packets();

@@ -4,6 +4,7 @@
 //! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with. Every no is written down before it is
 //! told. A yes can be taken back: see [`lifeline`].
 
+pub mod doh;
 pub mod lifeline;
 pub mod limit;
 mod meters;
@@ -316,6 +317,9 @@ impl Gate {
         };
         intent.rule = Some(rule.name.to_string());
         intent.template = Some(template.as_str().to_owned());
+        if doh::is_path(request.target.path()) && !doh::is_written_out(template.as_str()) {
+            return Err(No::because(Code::DnsOverHttps, doh::REASON.to_owned()));
+        }
         let place = self.place(policy).await?;
         self.take(&meters::rates(policy, &rule, &template, request)?)?;
         let (upload, download) = meters::budgets(&self.limits, policy, &request.host)?;

@@ -31,6 +31,7 @@ pub enum Code {
     CredentialUnavailable,
     CredentialUnfit,
     SpecialAddress,
+    DnsOverHttps,
     NameUnresolved,
     UpstreamUnreachable,
     UpstreamCertificate,
@@ -61,6 +62,7 @@ impl Code {
         Code::CredentialUnavailable,
         Code::CredentialUnfit,
         Code::SpecialAddress,
+        Code::DnsOverHttps,
         Code::NameUnresolved,
         Code::UpstreamUnreachable,
         Code::UpstreamCertificate,
@@ -91,6 +93,7 @@ impl Code {
             Code::CredentialUnavailable => "credential_unavailable",
             Code::CredentialUnfit => "credential_unfit",
             Code::SpecialAddress => "special_address",
+            Code::DnsOverHttps => "dns_over_https",
             Code::NameUnresolved => "name_unresolved",
             Code::UpstreamUnreachable => "upstream_unreachable",
             Code::UpstreamCertificate => "upstream_certificate",
@@ -114,7 +117,8 @@ impl Code {
             | Code::PlaceholderMisplaced
             | Code::PlaceholderRequired
             | Code::CredentialUnfit
-            | Code::SpecialAddress => StatusCode::FORBIDDEN,
+            | Code::SpecialAddress
+            | Code::DnsOverHttps => StatusCode::FORBIDDEN,
             Code::RateLimited | Code::BudgetSpent => StatusCode::TOO_MANY_REQUESTS,
             Code::BadRequest => StatusCode::BAD_REQUEST,
             Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -184,6 +188,10 @@ impl Code {
             Code::NoPolicy | Code::NoRule | Code::DenyRule | Code::SpecialAddress | Code::UnusableRate => {
                 "This is a decision, not a fault. Do not retry, use another address or turn off certificate \
                  checks. If the task needs it, tell the person you work for and give them the request id."
+            }
+            Code::DnsOverHttps => {
+                "Names resolve by the system's own resolver here; switch DNS over HTTPS off. What the policy \
+                 allows can be reached without it."
             }
             Code::RateLimited => {
                 "The allowance for this request is used up. Wait as long as `retry_after` says, then try again; \

@@ -23,6 +23,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iputils-ping", "a packet that is easy to see"),
     ("procps", "sysctl for those namespaces"),
     ("util-linux", "nsenter and setpriv"),
+    ("dns2tcp", "a tunnel through DNS that must not get out"),
+    ("knot-dnsutils", "kdig, which asks over TLS, HTTPS and QUIC"),
     ("nftables", "the second line in an attached namespace"),
     ("openssl", "looks at certificates in tests"),
     ("python3", "a runtime that agents use"),

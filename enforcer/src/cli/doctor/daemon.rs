@@ -2,6 +2,7 @@
 
 use enforcer_capture::cgroup;
 use enforcer_capture::kernel::{self, Inspection, Layout};
+use serde_json::Value;
 
 use super::{Check, Finding, Host};
 use crate::control::client::ClientError;
@@ -11,6 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "vault", run: vault },
     Check { name: "pins", run: pins },
     Check { name: "hooks", run: hooks },
+    Check { name: "proofs", run: proofs },
 ];
 
 fn daemon(host: &Host) -> Finding {
@@ -121,4 +123,37 @@ pub(super) fn judge_hooks(found: &Inspection) -> Finding {
         format!("programs of others run for agents too, at {}", others.join(", ")),
         "`bpftool cgroup tree` shows whose; one that rewrites addresses after ours can break the redirect",
     )
+}
+
+fn proofs(host: &Host) -> Finding {
+    match &host.status {
+        Ok(status) => judge_proofs(status),
+        Err(_) => Finding::ok("none: the daemon does not run"),
+    }
+}
+
+pub(super) fn judge_proofs(status: &Value) -> Finding {
+    let all: Vec<_> = status["proofs"].as_object().into_iter().flatten().collect();
+    let failed: Vec<String> = all
+        .iter()
+        .filter(|(_, proof)| proof["holds"] != true)
+        .map(|(agent, proof)| {
+            let leaks: Vec<&str> =
+                proof["leaks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            format!("{agent} ({})", leaks.join(", "))
+        })
+        .collect();
+    if !failed.is_empty() {
+        return Finding::fail(
+            format!("`enforcer prove` failed for {}", failed.join(", ")),
+            "`enforcer prove AGENT` shows each way; until it holds, do not run that agent",
+        );
+    }
+    match all.is_empty() {
+        true => Finding::ok("none since the daemon started; `enforcer prove AGENT` makes one"),
+        false => {
+            let agents: Vec<&str> = all.iter().map(|(agent, _)| agent.as_str()).collect();
+            Finding::ok(format!("nothing got out: {}", agents.join(", ")))
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::{Check, Finding, Host};
 use crate::config::{Ids, host as names};
 
 pub(super) const CHECKS: &[Check] = &[
+    Check { name: "capabilities", run: capabilities },
     Check { name: "ptrace", run: ptrace },
     Check { name: "swap", run: swap },
     Check { name: "core-pattern", run: core_pattern },
@@ -20,6 +21,52 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "trust-stores", run: trust_stores },
     Check { name: "resolver", run: resolver },
 ];
+
+/// What the daemon needs of root: number, name, what for.
+const NEEDED: [(u32, &str, &str); 9] = [
+    (0, "CAP_CHOWN", "agents' homes"),
+    (1, "CAP_DAC_OVERRIDE", "agents' files"),
+    (5, "CAP_KILL", "signals to agents"),
+    (6, "CAP_SETGID", "agents' groups"),
+    (7, "CAP_SETUID", "agents' users"),
+    (8, "CAP_SETPCAP", "agents without capabilities"),
+    (10, "CAP_NET_BIND_SERVICE", "the injector's port"),
+    (12, "CAP_NET_ADMIN", "programs and packet filter"),
+    (21, "CAP_SYS_ADMIN", "namespaces, mounts and programs"),
+];
+
+fn capabilities(host: &Host) -> Finding {
+    if !host.root {
+        return Finding::needs_root();
+    }
+    match fs::read_to_string("/proc/self/status") {
+        Ok(status) => judge_capabilities(&status),
+        Err(error) => Finding::unreadable("/proc/self/status", &error),
+    }
+}
+
+/// Root of a container has fewer than root of a host.
+pub(super) fn judge_capabilities(status: &str) -> Finding {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let Some(bounding) = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()) else {
+        return Finding::warn(
+            "not checked: the kernel does not say which capabilities root has",
+            "report this",
+        );
+    };
+    let missing: Vec<String> = NEEDED
+        .iter()
+        .filter(|(number, ..)| bounding >> number & 1 == 0)
+        .map(|(_, name, what)| format!("{name} ({what})"))
+        .collect();
+    if missing.is_empty() {
+        return Finding::ok("root has all that the daemon needs");
+    }
+    Finding::fail(
+        format!("root lacks {}", missing.join(", ")),
+        "run the daemon on the host, not in a container, or give the container these capabilities",
+    )
+}
 
 fn ptrace(_: &Host) -> Finding {
     match fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope") {

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 
 use enforcer_capture::kernel::Inspection;
 
-use super::daemon::{judge_hooks, judge_pins, judge_version};
+use super::daemon::{judge_hooks, judge_pins, judge_proofs, judge_version};
 use super::files::{judge_key, judge_space, permits};
-use super::host::{judge_core_pattern, judge_swap, taken_ids};
+use super::host::{judge_capabilities, judge_core_pattern, judge_swap, taken_ids};
 use super::kernel::{judge_hierarchy, parse_mounts, parse_version};
 use super::*;
 use crate::cli::tests::{enforcer, file};
@@ -62,6 +62,23 @@ fn swap_on_a_disk_is_a_warning() {
         check(&judge_swap(&format!("{head}{rows}")), word, part);
     }
     check(&judge_swap(""), "ok", "none");
+}
+
+#[test]
+fn root_of_a_container_is_less_than_root() {
+    check(&judge_capabilities("Name:\tx\nCapBnd:\t000001ffffffffff\n"), "ok", "all");
+    // What an engine gives by default.
+    check(&judge_capabilities("CapBnd:\t00000000a80425fb\n"), "fail", "CAP_SYS_ADMIN");
+    check(&judge_capabilities("Name:\tx\n"), "warn", "not checked");
+}
+
+#[test]
+fn a_proof_that_failed_is_broken() {
+    check(&judge_proofs(&json!({ "proofs": { "bot": { "holds": true } } })), "ok", "bot");
+    check(&judge_proofs(&json!({ "proofs": {} })), "ok", "none");
+    let failed =
+        json!({ "proofs": { "bot": { "holds": false, "leaks": ["tcp4"] }, "a": { "holds": true } } });
+    check(&judge_proofs(&failed), "fail", "bot (tcp4)");
 }
 
 #[test]
