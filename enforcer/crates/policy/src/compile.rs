@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::diagnostics::{File, Finding, Report, nearest};
+use crate::diagnostics::{File, Finding, Report, Span, nearest};
 use crate::document::{self, At, Document, RuleText};
 use crate::matcher::{Conditions, HostPattern, Index};
 use crate::name::Name;
-use crate::policy::{AgentPolicy, Compiled, CredentialSpec, PolicySet, Rule, Source};
+use crate::policy::{AgentPolicy, Compiled, PolicySet, Rule, Source};
 use crate::{lint, selftest, yaml};
 
 /// No policy written by people comes near; a generated one this long cannot be reviewed.
@@ -101,6 +101,9 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         credentials: document.credentials.into_iter().map(|credential| credential.value).collect(),
         private_addresses: document.private_addresses,
         also_resolved: document.also_resolved,
+        local: document.local,
+        decoys: document.decoys.into_iter().map(|decoy| decoy.value).collect(),
+        tripwire: document.tripwire,
         limits: document.limits,
         tested: BTreeSet::new(),
     };
@@ -162,23 +165,24 @@ fn check_names(file: &File, document: &Document, report: &mut Report) {
             check_credential(file, &document.declared, used, report);
         }
     }
-    let mut variables: BTreeMap<&str, &At<CredentialSpec>> = BTreeMap::new();
-    for credential in &document.credentials {
-        let Some(variable) = credential.value.env.as_deref() else { continue };
+    let of_credentials =
+        document.credentials.iter().filter_map(|c| Some((c.value.env.as_deref()?, &c.span, "credentials")));
+    let of_decoys = document.decoys.iter().map(|decoy| (decoy.value.env.as_str(), &decoy.span, "decoys"));
+    let mut variables: BTreeMap<&str, (&Span, &str)> = BTreeMap::new();
+    for (variable, span, what) in of_credentials.chain(of_decoys) {
         match variables.get(variable) {
-            Some(first) => report.push(
-                Finding::error(
-                    "E012",
-                    file,
-                    &credential.span,
-                    format!("two credentials use the variable `{variable}`"),
-                )
-                .label("second")
-                .also(file, &first.span, "first")
-                .hint("the agent finds one placeholder in one variable"),
-            ),
+            Some((first, before)) => {
+                let two =
+                    if *before == what { format!("two {what}") } else { "a credential and a decoy".into() };
+                report.push(
+                    Finding::error("E012", file, span, format!("{two} use the variable `{variable}`"))
+                        .label("second")
+                        .also(file, first, "first")
+                        .hint("the agent finds one value in one variable"),
+                );
+            }
             None => {
-                variables.insert(variable, credential);
+                variables.insert(variable, (span, what));
             }
         }
     }

@@ -147,6 +147,9 @@ impl AgentPolicy {
 
     /// Of the allow rules for the host, the one that lacks least; else a new rule.
     fn smallest_change(&self, request: &Request, at: Moment) -> String {
+        if let Some(advice) = self.loopback_advice(&request.host, request.port) {
+            return advice;
+        }
         let near = self
             .rules
             .iter()

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bait;
 mod body;
 mod canon;
 mod cases;
@@ -24,6 +25,7 @@ mod explain;
 mod layout;
 mod learn;
 mod lint;
+mod local;
 mod matcher;
 mod name;
 mod policy;
@@ -33,6 +35,7 @@ mod window;
 mod yaml;
 
 pub use audit::{Danger, Surroundings, audit};
+pub use bait::{Decoy, Response, Tripwire};
 pub use body::{Body, FormBody, JsonBody, Push, Reader, Unreadable, Wanted};
 pub use canon::{Headers, Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use cases::{Case, Cases};

@@ -7,10 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bait::{Decoy, Tripwire};
 use crate::body::Wanted;
 use crate::canon::{Host, Request};
 use crate::diagnostics::Report;
 use crate::document::Limits;
+use crate::local::Local;
 use crate::matcher::{Conditions, HostPattern, Index, Template, action};
 use crate::name::{AgentName, CredentialName, Name, RuleName, SecretName};
 use crate::window::Moment;
@@ -85,6 +87,9 @@ pub struct AgentPolicy {
     pub(crate) credentials: Vec<CredentialSpec>,
     pub(crate) private_addresses: Vec<ipnet::IpNet>,
     pub(crate) also_resolved: Vec<Host>,
+    pub(crate) local: Local,
+    pub(crate) decoys: Vec<Decoy>,
+    pub(crate) tripwire: Tripwire,
     pub(crate) limits: Limits,
     /// rules that a test of the file comes to
     pub(crate) tested: BTreeSet<RuleName>,

@@ -4,7 +4,7 @@
 //! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
 use super::form::{Field, Form, Shape, field};
-use super::{limits, values, when};
+use super::{bait, limits, local, values, when};
 
 const NAME: &Form = &Form::Text(&values::NAME);
 const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
@@ -40,6 +40,22 @@ pub(crate) const POLICY: Shape = Shape::of(
         ),
         field("limits", &Form::Section(&LIMITS), "Bounds for the agent as a whole."),
         field("dns", &Form::Section(&DNS), "Which names the agent may resolve, and to where."),
+        field(
+            "loopback",
+            &Form::OneOrList(&Form::Text(&values::PORT)),
+            "TCP ports of the host's loopback that the agent reaches at its own. Relayed unread.",
+        ),
+        field(
+            "unix",
+            &Form::OneOrList(&Form::Text(&local::SOCKET)),
+            "Unix sockets of the host's that the agent may connect to, by path. What it says there is not seen.",
+        ),
+        field("decoys", &Form::List(&Form::Section(&DECOY)), "Keys that open nothing: bait for a thief."),
+        field(
+            "tripwire",
+            &Form::Words(&["alert", "quarantine", "freeze"]),
+            "What follows when a decoy is used (else `quarantine`), or a placeholder sent to a wrong host (else `alert`).",
+        ),
         field("audit", &Form::Section(&AUDIT), "How its receipts are kept."),
         field(
             "tests",
@@ -306,6 +322,20 @@ pub(super) const CREDENTIAL: Shape = Shape::of(
     ],
 )
 .later(&["path", "sigv4", "oauth2", "github_app", "google_service_account", "login"]);
+
+pub(super) const DECOY: Shape = Shape::of(
+    "a decoy",
+    &[
+        field("name", NAME, "Stands in the receipt and the alert."),
+        field("env", ENV, "The variable that it lies in; one that a thief would look for."),
+        field(
+            "format",
+            &Form::Text(&bait::FORMAT),
+            "What such a key looks like, with one `{}` for its random part; without it, that part alone.",
+        ),
+    ],
+)
+.needs(&["name", "env"]);
 
 const SECRET_FIELD: Field = field(
     "secret",

@@ -5,6 +5,7 @@
 //!
 //! Left out: whether names refer to anything. That takes the whole file and is `compile`'s.
 
+mod bait;
 mod case;
 mod checks;
 mod credential;
@@ -13,6 +14,7 @@ mod form;
 mod git;
 mod graphql;
 mod limits;
+mod local;
 mod mcp;
 mod reader;
 mod rule;
@@ -21,8 +23,10 @@ mod tests;
 mod values;
 mod when;
 
+use crate::bait::{Decoy, Tripwire};
 use crate::canon::Host;
 use crate::diagnostics::{File, Report, Span};
+use crate::local::Local;
 use crate::name::Name;
 use crate::policy::{CredentialSpec, Durability};
 use crate::yaml::{Entry, Node};
@@ -55,6 +59,9 @@ pub(crate) struct Document {
     pub(crate) limits: Limits,
     pub(crate) private_addresses: Vec<ipnet::IpNet>,
     pub(crate) also_resolved: Vec<Host>,
+    pub(crate) local: Local,
+    pub(crate) decoys: Vec<At<Decoy>>,
+    pub(crate) tripwire: Tripwire,
     pub(crate) durability: Durability,
     pub(crate) tests: Vec<Case>,
 }
@@ -87,6 +94,12 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         limits: top.get("limits").map(|e| limits::read(r, e)).unwrap_or_default(),
         private_addresses: Vec::new(),
         also_resolved: Vec::new(),
+        local: Local {
+            loopback: top.get("loopback").map(|e| local::ports(r, e)).unwrap_or_default(),
+            unix: top.get("unix").map(|e| local::sockets(r, e)).unwrap_or_default(),
+        },
+        decoys: top.get("decoys").map(|e| bait::decoys(r, e)).unwrap_or_default(),
+        tripwire: top.get("tripwire").map(|e| bait::tripwire(r, e)).unwrap_or_default(),
         durability: Durability::Written,
         tests: top.get("tests").map(|e| case::read_all(r, e)).unwrap_or_default(),
     };
