@@ -18,13 +18,15 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::forward::MOST;
 use crate::message::Received;
 use crate::sys;
 
 /// An environment and a CA bundle fit many times over; more than this is an error of the other side.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
-/// No message of ours carries more (`ToWorker::Govern` has six).
-const MAX_DESCRIPTORS: usize = 16;
+/// No message of ours carries more: `ToWorker::Govern` has six and those of the forwards. The kernel takes 253
+/// (`SCM_MAX_FD` of net/scm.h).
+const MAX_DESCRIPTORS: usize = 6 + 2 * MOST + MOST;
 
 /// Both directions of one connection. Sending is for any thread; receiving is for one at a time.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use crate::forward::Publish;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::attach::{Attach, Detach, Report};
@@ -100,6 +101,9 @@ pub struct Launch {
     pub stdio: [Stdio; 3],
     #[serde(default)]
     pub trust: CallerTrust,
+    /// Ports of the agent's to be had on the host.
+    #[serde(default)]
+    pub publish: Vec<Publish>,
 }
 
 /// From `enforcer run`.

@@ -1,7 +1,7 @@
 //! The host side: kernel programs, cgroups, namespaces, listeners, launches. All that needs root.
 //!
 //! The keeper (root) runs [`keeper`]; the worker (own user, no capabilities) uses [`records`], [`events`],
-//! [`peer`], [`message`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`], `enforcer attach` uses [`attach`].
+//! [`peer`], [`message`], [`forward`] and [`confine`] only; `enforcer run` uses [`launch`] and [`standin`], `enforcer attach` uses [`attach`].
 
 // what the processes say to each other
 pub mod attach;
@@ -18,6 +18,7 @@ pub mod records;
 pub mod backstop;
 pub mod cgroup;
 mod etc;
+pub mod forward;
 mod identity;
 mod mountns;
 mod netns;

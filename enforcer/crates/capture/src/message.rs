@@ -1,6 +1,7 @@
 //! What keeper and worker say to each other, over one unix stream socket: length-prefixed JSON with
 //! descriptors beside it ([`Channel`]).
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::channel::Channel;
+pub use crate::forward::Forward;
 
 /// A request from the keeper, or the keeper's word; `seq` pairs an answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,8 +18,9 @@ pub enum ToWorker {
     Start { config: String, backstop: Backstop },
     /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
     Prepare { seq: u64, agent: String, session: String },
-    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6; none for an attached
-    /// one, whose namespaces follow. Answer: `Done`, `Disabled` or `Refused`; the kernel lets it connect only after `Done`.
+    /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6, then those of the
+    /// session's forwards ([`Forward::listeners`] each); none for an attached one, whose namespaces follow. Answer: `Done`,
+    /// `Disabled` or `Refused`; the kernel lets it connect only after `Done`.
     Govern { seq: u64, session: Session },
     /// Serve an attached session in this network namespace, too. Descriptors as above; without the IPv6 ones, each second,
     /// where the namespace has no ::1. Answer: `Done` or `Refused`.
@@ -28,6 +31,8 @@ pub enum ToWorker {
     Standing { session: String, attached: Attached },
     /// Answer to `ToKeeper::Switch`. `error`: what did not work, in words for a person.
     Switched { seq: u64, error: Option<String> },
+    /// Answer to `ToKeeper::Socket`. Descriptor: the socket, where there is no error.
+    Socket { seq: u64, error: Option<String> },
     /// The session's cgroup is empty and gone.
     Ended { session: String },
     /// Read the policies again (SIGHUP). Answer: `Done` or `Refused`.
@@ -82,18 +87,24 @@ pub struct Session {
     /// 0: an attached one, in any number of them.
     pub netns_cookie: u64,
     pub uid: u32,
+    /// Empty in the records of keepers that knew none.
+    #[serde(default)]
+    pub forwards: Vec<Forward>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToKeeper {
     /// The worker serves; the keeper tells systemd.
     Ready,
-    /// `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`.
+    /// `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`; `loopback`: ports of
+    /// the host's that the agent is to find on its own loopback; `unix`: sockets of the host's that it may connect to.
     Prepared {
         seq: u64,
         environment: Vec<(String, String)>,
         ca_pem: String,
         guide: String,
+        loopback: Vec<u16>,
+        unix: Vec<PathBuf>,
     },
     Done {
         seq: u64,
@@ -117,6 +128,20 @@ pub enum ToKeeper {
         agent: String,
         to: Switch,
     },
+    /// A request of the worker's: an unconnected TCP socket. Answer: `ToWorker::Socket`.
+    Socket {
+        seq: u64,
+        of: SocketOf,
+    },
+}
+
+/// Sockets that the worker cannot make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketOf {
+    /// Inside this session's network namespace. Of IPv6, with IPv4 as mapped addresses.
+    Session(String),
+    /// Bound to a free port of this loopback address of the host's, so that it can be known before it is used.
+    Host(IpAddr),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -164,6 +164,21 @@ impl Netns {
         })
     }
 
+    /// Inside, for ordinary peers.
+    pub(crate) fn listen(&self, at: &[SocketAddr]) -> io::Result<Vec<OwnedFd>> {
+        inside(&self.file, || at.iter().map(|at| listen_at(*at)).collect())
+    }
+
+    /// A TCP socket inside, for connections to servers there. IPv4 as mapped addresses.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        inside(&self.file, || {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None)?;
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+            Ok(socket)
+        })
+    }
+
     /// Runs `work` in a thread that has entered the namespace; programs it starts are inside as well.
     pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         inside(&self.file, work)
@@ -209,7 +224,8 @@ fn listen(wanted: &[Listener], prepare: PrepareListener<'_>) -> io::Result<Vec<O
     wanted.iter().map(|(kind, address)| listener(*kind, *address, prepare)).collect()
 }
 
-fn cookie_here() -> io::Result<u64> {
+/// Of the calling thread.
+pub(crate) fn cookie_here() -> io::Result<u64> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     sys::netns_cookie(socket.as_fd())
@@ -232,6 +248,20 @@ fn listener(kind: SocketType, address: SocketAddr, prepare: PrepareListener<'_>)
         rustix::net::listen(&socket, BACKLOG)?;
     }
     Ok(socket)
+}
+
+/// A TCP socket at a free port, where the calling thread is.
+pub(crate) fn bound_socket(address: IpAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddr::new(address, 0))?;
+    Ok(socket)
+}
+
+/// A TCP listener for ordinary peers, where the calling thread is.
+pub(crate) fn listen_at(at: SocketAddr) -> io::Result<OwnedFd> {
+    listener(SocketType::STREAM, at, &|_| Ok(()))
 }
 
 /// In the new namespace: `lo` up with its addresses, no port below 1024 for agents, no ping sockets.

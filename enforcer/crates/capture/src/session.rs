@@ -139,8 +139,14 @@ mod tests {
         fs::create_dir(paths.sessions()).unwrap();
         let id = new_id("bot").unwrap();
         assert!(id.starts_with("bot-") && id.len() == 10);
-        let session =
-            Session { id: id.clone(), agent: "bot".into(), cgroup_id: 7, netns_cookie: 8, uid: 61600 };
+        let session = Session {
+            id: id.clone(),
+            agent: "bot".into(),
+            cgroup_id: 7,
+            netns_cookie: 8,
+            uid: 61600,
+            forwards: Vec::new(),
+        };
         let record = Record { session, cgroup: "/sys/fs/cgroup/x".into(), pid: 9, attached: None };
         record.save(&paths).unwrap();
         fs::write(paths.record("broken"), "{").unwrap();

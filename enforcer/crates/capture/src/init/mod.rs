@@ -24,7 +24,12 @@ use crate::trust::Bind;
 
 mod domain;
 mod filter;
+mod own;
 mod view;
+
+/// Below it, once more and without following symbolic links, what an agent may connect to: see [`crate::kernel`]. As long as
+/// the policy language takes it to be.
+pub(crate) const OWN_VIEW: &str = "/run/own";
 
 /// What to become. Descriptors: working directory, network namespace, the cgroup's `cgroup.procs`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ pub(crate) struct Spec {
     /// The session's trust directory; the agent sees it at `run_dir/trust`.
     pub(crate) trust: PathBuf,
     pub(crate) binds: Vec<Bind>,
+    /// Sockets of the host's that the policy names.
+    pub(crate) unix: Vec<PathBuf>,
 }
 
 /// From agent-init to the keeper. After `Executing` the channel closes by itself when the program runs.
@@ -88,7 +95,9 @@ fn become_agent(channel: &Channel) -> Result<std::convert::Infallible, Error> {
     drop(netns);
 
     let start = Start::of(cwd).doing(|| "look at the working directory".into())?;
-    view::enter(&spec)?;
+    for absent in view::enter(&spec, &start.path)? {
+        note(&format!("the policy names {}, but no socket is there", absent.display()));
+    }
     take_terminal(&spec).doing(|| "take the terminal".into())?;
 
     // The daemon may be protected from the memory killer; its agents are not.
@@ -151,6 +160,8 @@ impl Start {
         let entered = std::env::set_current_dir(&self.path).and_then(|()| fs::metadata("."));
         let reason = match entered {
             Ok(here) if (here.dev(), here.ino()) == (self.device, self.inode) => return Ok(()),
+            // The agent's own, which is what one would expect there.
+            Ok(_) if self.path == Path::new(own::TMP) => return Ok(()),
             Ok(_) => "it is hidden from agents".to_owned(),
             Err(error) => error.to_string(),
         };

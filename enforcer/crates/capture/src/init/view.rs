@@ -1,5 +1,5 @@
 //! The agent's view of the file system: its trust stores and resolver, no sockets of the host's daemons,
-//! no way to cgroups or pins.
+//! no way to cgroups or pins. What is the agent's own in it is `own`'s.
 //!
 //! A mount namespace of its own over the same files; what is hidden is hidden by a mount on top, which a
 //! process without privileges cannot lift.
@@ -15,6 +15,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeF
 use rustix::thread::UnshareFlags;
 
 use super::Spec;
+use super::own::Own;
 use crate::Error;
 use crate::cgroup::mounts;
 use crate::error::Doing;
@@ -22,9 +23,7 @@ use crate::session::Paths;
 use crate::sys;
 
 /// Daemons outside of all cgroups act on what is put here or on who speaks to them here.
-const DEPUTIES: [&str; 10] = [
-    "/tmp/.X11-unix",
-    "/tmp/.ICE-unix",
+const DEPUTIES: [&str; 8] = [
     "/var/spool/cron",
     "/var/spool/at",
     "/var/spool/atspool",
@@ -35,8 +34,9 @@ const DEPUTIES: [&str; 10] = [
     "/var/lib/sss/pipes",
 ];
 
-/// From here on the process sees what the agent will see.
-pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
+/// From here on the process sees what the agent will see. Returns which sockets the policy names that are not there. `cwd`:
+/// where the agent is to start.
+pub(super) fn enter(spec: &Spec, cwd: &Path) -> Result<Vec<PathBuf>, Error> {
     sys::unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace".into())?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "make the mounts private".into())?;
@@ -51,6 +51,7 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
         .iter()
         .map(|bind| Ok((Tree::take(&bind.from)?, &bind.to)))
         .collect::<Result<Vec<_>, Error>>()?;
+    let own = Own::take(spec, cwd)?;
 
     own_sysfs()?;
     hide_kernel_objects()?;
@@ -58,11 +59,12 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
     if !run.starts_with("/run") {
         hide(&run)?;
     }
-    for path in deputies(spec) {
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
-            hide(&path)?;
+    for path in DEPUTIES.map(Path::new) {
+        if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            hide(path)?;
         }
     }
+    own.show_places()?;
 
     let shown_at = Paths { run_dir: run }.trust();
     make_dirs(&shown_at)?;
@@ -72,21 +74,21 @@ pub(super) fn enter(spec: &Spec) -> Result<(), Error> {
             tree.show(&target)?;
         }
     }
-    Ok(())
+    own.show_sockets()
 }
 
 /// A copy of a mount, held by a descriptor until it is shown somewhere.
-struct Tree(OwnedFd, PathBuf);
+pub(super) struct Tree(pub(super) OwnedFd, PathBuf);
 
 impl Tree {
-    fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let fd = rustix::mount::open_tree(CWD, path, flags)
             .doing(|| format!("take {} into the agent's view", path.display()))?;
         Ok(Tree(fd, path.to_owned()))
     }
 
-    fn take_recursive(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take_recursive(path: &Path) -> Result<Self, Error> {
         let flags =
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let fd = rustix::mount::open_tree(CWD, path, flags)
@@ -94,12 +96,17 @@ impl Tree {
         Ok(Tree(fd, path.to_owned()))
     }
 
-    /// Shows it, read-only, over `target`.
-    fn show(&self, target: &Path) -> Result<(), Error> {
+    /// Puts it over `target`, as it is.
+    pub(super) fn put(&self, target: &Path) -> Result<(), Error> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
         rustix::mount::move_mount(&self.0, "", CWD, target, flags)
-            .map_err(io::Error::from)
-            .and_then(|()| sys::mount_read_only_recursive(target))
+            .doing(|| format!("show {} at {}", self.1.display(), target.display()))
+    }
+
+    /// Shows it, read-only, over `target`.
+    fn show(&self, target: &Path) -> Result<(), Error> {
+        self.put(target)?;
+        sys::mount_read_only_recursive(target)
             .doing(|| format!("show {} at {}", self.1.display(), target.display()))
     }
 }
@@ -165,7 +172,7 @@ fn private_run(spec: &Spec) -> Result<(), Error> {
 }
 
 /// Lets go of a mount with all that is mounted below it, rather than leaving it underneath another one.
-fn detach(path: &Path) -> Result<(), Error> {
+pub(super) fn detach(path: &Path) -> Result<(), Error> {
     match rustix::mount::unmount(path, UnmountFlags::DETACH) {
         // Not a mount of its own, or gone with the one above it.
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
@@ -177,21 +184,6 @@ fn hide(path: &Path) -> Result<(), Error> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(c"mode=0755,size=64k"))
         .doing(|| format!("hide {}", path.display()))
-}
-
-/// With a user's own id also the places where that user's servers listen.
-fn deputies(spec: &Spec) -> Vec<PathBuf> {
-    let mut list: Vec<PathBuf> = DEPUTIES.iter().map(PathBuf::from).collect();
-    if !spec.own_uid {
-        list.push(format!("/tmp/tmux-{}", spec.uid).into());
-        let ours = |name: &str| name.starts_with("ssh-") || name.starts_with("dbus-");
-        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
-            if ours(&entry.file_name().to_string_lossy()) {
-                list.push(entry.path());
-            }
-        }
-    }
-    list
 }
 
 /// Where a mount on `to` has to go. A link into the hidden `/run` (as resolv.conf often is) gets a file there.
@@ -231,7 +223,7 @@ fn lexically_normal(path: &Path) -> PathBuf {
     out
 }
 
-fn make_dirs(path: &Path) -> Result<(), Error> {
+pub(super) fn make_dirs(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)

@@ -69,6 +69,15 @@ impl Inherited {
         LISTENERS.iter().map(&mut take).collect()
     }
 
+    /// The TCP listener at this address of a network namespace. To be asked for before [`Inherited::listeners`], which closes what
+    /// else there is of the namespace.
+    pub(super) fn listener(&mut self, netns_cookie: u64, at: SocketAddr) -> Option<OwnedFd> {
+        let found = self.0.iter().position(|fd| {
+            sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie) && is(fd, &(SocketType::STREAM, at))
+        })?;
+        Some(self.0.swap_remove(found))
+    }
+
     /// The socket at this path.
     pub(super) fn unix(&mut self, path: &Path) -> Option<UnixListener> {
         let at_path = |fd: &OwnedFd| {

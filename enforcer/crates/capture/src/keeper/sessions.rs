@@ -1,8 +1,10 @@
 //! Running sessions: told to each worker, watched until their cgroup is empty, shut in when their agent is
 //! switched off, taken up again after a restart.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tracing::{error, info, warn};
@@ -13,9 +15,10 @@ use super::hand_over::{self, Inherited};
 use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
+use crate::forward::Forward;
 use crate::kernel::Listening;
-use crate::message::{Session, Switch, ToKeeper, ToWorker};
-use crate::netns::Netns;
+use crate::message::{Session, SocketOf, Switch, ToKeeper, ToWorker};
+use crate::netns::{self, Netns};
 use crate::session::{self, Record};
 
 /// One session in force.
@@ -64,6 +67,8 @@ pub(super) struct Prepared {
     pub(super) environment: Vec<(String, String)>,
     pub(super) ca_pem: String,
     pub(super) guide: String,
+    pub(super) loopback: Vec<u16>,
+    pub(super) unix: Vec<PathBuf>,
 }
 
 /// May this agent run?
@@ -71,11 +76,15 @@ pub(super) fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Pre
     let (agent, session) = (agent.to_owned(), session.to_owned());
     let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, session }, &[])?;
     match answer {
-        ToKeeper::Prepared { environment, ca_pem, guide, .. } => Ok(Prepared { environment, ca_pem, guide }),
-        ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
-        ToKeeper::Ready | ToKeeper::Done { .. } | ToKeeper::Disabled { .. } | ToKeeper::Switch { .. } => {
-            Err(unexpected())
+        ToKeeper::Prepared { seq: _, environment, ca_pem, guide, loopback, unix } => {
+            Ok(Prepared { environment, ca_pem, guide, loopback, unix })
         }
+        ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
+        ToKeeper::Ready
+        | ToKeeper::Done { .. }
+        | ToKeeper::Disabled { .. }
+        | ToKeeper::Switch { .. }
+        | ToKeeper::Socket { .. } => Err(unexpected()),
     }
 }
 
@@ -106,7 +115,9 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
         ToKeeper::Refused { message, hint, .. } => {
             return Err(Error::Refused { message, hint, exit_code: 125 });
         }
-        ToKeeper::Ready | ToKeeper::Prepared { .. } | ToKeeper::Switch { .. } => return Err(unexpected()),
+        ToKeeper::Ready | ToKeeper::Prepared { .. } | ToKeeper::Switch { .. } | ToKeeper::Socket { .. } => {
+            return Err(unexpected());
+        }
     };
     if let Some(live) = &running.attached {
         live.tell_again(keeper, &running.record);
@@ -168,6 +179,37 @@ fn switch(keeper: &Keeper, agent: &str, to: Switch) -> Option<String> {
         }
     }
     (!troubles.is_empty()).then(|| troubles.join("; "))
+}
+
+/// Makes the worker a socket. In a thread of its own, which may have to enter a namespace.
+pub(super) fn socket_soon(keeper: &Arc<Keeper>, seq: u64, of: SocketOf) {
+    let making = Arc::clone(keeper);
+    let started =
+        std::thread::Builder::new().name("socket".into()).spawn(move || match socket(&making, &of) {
+            Ok(socket) => making.worker.tell_with(&ToWorker::Socket { seq, error: None }, &[socket.as_fd()]),
+            Err(error) => making.worker.tell(&ToWorker::Socket { seq, error: Some(error.chain()) }),
+        });
+    if let Err(error) = started {
+        let error = Some(format!("cannot start a thread: {error}"));
+        keeper.worker.tell(&ToWorker::Socket { seq, error });
+    }
+}
+
+fn socket(keeper: &Keeper, of: &SocketOf) -> Result<OwnedFd, Error> {
+    match of {
+        SocketOf::Session(id) if !keeper.sessions().contains_key(id) => {
+            Err(Error::refused("the session has ended", "start another"))
+        }
+        SocketOf::Session(id) => Netns::open(&keeper.paths.pin(id))?
+            .socket()
+            .doing(|| "make a socket inside of the session".into()),
+        SocketOf::Host(address) if !address.is_loopback() => {
+            Err(Error::refused(format!("{address} is no loopback address"), "report this"))
+        }
+        SocketOf::Host(address) => {
+            netns::bound_socket(*address).doing(|| format!("bind a socket to {address}"))
+        }
+    }
 }
 
 pub(super) fn unexpected() -> Error {
@@ -291,6 +333,23 @@ pub(super) fn open_listeners(keeper: &Keeper, record: &Record, netns: &Netns) ->
     Ok(listeners)
 }
 
+/// The listeners of each forward, where all of them were handed over.
+fn handed_forwards(
+    record: &Record,
+    netns_cookie: u64,
+    inherited: &mut Inherited,
+) -> VecDeque<Option<Vec<OwnedFd>>> {
+    let here = netns::cookie_here().ok();
+    let handed = |forward: &Forward| {
+        let cookie = match forward {
+            Forward::Loopback(_) => Some(netns_cookie),
+            Forward::Published(_) => here,
+        };
+        forward.addresses().into_iter().map(|at| inherited.listener(cookie?, at)).collect()
+    };
+    record.session.forwards.iter().map(handed).collect()
+}
+
 /// `false`: nothing of it runs any more.
 fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> Result<bool, Error> {
     let cgroup = record.cgroup();
@@ -306,15 +365,29 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> 
     }
     // Again: an earlier keeper may have been without it, and of two versions this one's counts.
     keeper.backstop.load(&netns)?;
-    let listeners = match inherited.listeners(netns.cookie) {
+    let mut handed = handed_forwards(record, netns.cookie, inherited);
+    let mut listeners = match inherited.listeners(netns.cookie) {
         Some(listeners) => listeners,
         None => open_listeners(keeper, record, &netns)?,
     };
-    let running = Running::new(record.clone(), listeners);
+    let (id, mut record) = (record.session.id.clone(), record.clone());
+    record.session.forwards.retain(|forward| {
+        let opened = handed.pop_front().flatten().map_or_else(|| forward.listen(&netns), Ok);
+        match opened {
+            Ok(opened) => listeners.extend(opened),
+            // The session is worth more than one of its ports.
+            Err(error) => {
+                error!(session = id, ?forward, "a port is not forwarded any more: {error}");
+                return false;
+            }
+        }
+        true
+    });
+    let running = Running::new(record, listeners);
     // Watched even when the worker refuses it: it must end some day.
     watch(keeper, Arc::clone(&running))?;
     if let Standing::Off { message, .. } = govern(keeper, &running)? {
-        info!(session = record.session.id, "the session stays shut in: {message}");
+        info!(session = id, "the session stays shut in: {message}");
     }
     Ok(true)
 }

@@ -52,7 +52,7 @@ impl Attachment {
 
     fn raise_at(layout: &Layout, object: &[u8], target: &Target, pins: &Path) -> Result<Self, KernelError> {
         let (mut ebpf, programs) = super::verified(object, &layout.pins, target)?;
-        let boundary = Boundary::raise(&programs, target, pins)?;
+        let boundary = Boundary::raise(&programs, target, pins, None)?;
         let device = match object::verify_device(&mut ebpf) {
             Ok(program) => Some(program),
             Err(error) => {

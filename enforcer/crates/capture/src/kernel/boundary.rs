@@ -8,6 +8,7 @@ use aya::programs::ProgramFd;
 use super::KernelError;
 use super::filesystems::{self, Target};
 use super::link::{Attached, HOOKS, Held, Hook, Link, UNIX_HOOKS};
+use super::unix_view::Made;
 
 #[derive(Debug)]
 pub(super) struct Boundary {
@@ -20,11 +21,13 @@ pub(super) struct Boundary {
 }
 
 impl Boundary {
-    /// Attaches each program, or puts it in the place of the one that an earlier keeper attached.
+    /// Attaches each program, or puts it in the place of the one that an earlier keeper attached. `view`: agents here have a
+    /// view of their own for unix sockets; without, all that have a name are refused.
     pub(super) fn raise(
         programs: &[(Hook, ProgramFd)],
         target: &Target,
         pins: &Path,
+        view: Option<&Made<'_>>,
     ) -> Result<Self, KernelError> {
         let mut links = Vec::with_capacity(programs.len() + UNIX_HOOKS.len());
         let mut adopted = 0;
@@ -48,9 +51,23 @@ impl Boundary {
         }
         let mut unix = true;
         for hook in UNIX_HOOKS {
-            let program = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
-            match program {
-                Some(program) => attach(hook, program.as_fd())?,
+            let refusal = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
+            match refusal {
+                Some(refusal) => {
+                    let program = match view.map(|made| hook.view(made)) {
+                        None => refusal,
+                        Some(Ok(program)) => program,
+                        Some(Err(error)) => {
+                            tracing::warn!(
+                                hook = hook.name,
+                                %error,
+                                "agents cannot use unix sockets with a name, their own included"
+                            );
+                            refusal
+                        }
+                    };
+                    attach(hook, program.as_fd())?;
+                }
                 None => {
                     unix = false;
                     tracing::warn!(

@@ -3,6 +3,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::btf::Types;
+use super::unix_view::{self, Made};
 use crate::sys::bpf::{self, LinkInfo};
 
 /// A program of the object and the hook it is for.
@@ -38,22 +40,28 @@ pub(crate) const HOOKS: &[Hook] = &[
 /// Egress of a network device; a link per device, see [`super::attachment`]. The attach type is that of tcx.
 pub(crate) const DEVICE: Hook = Hook { name: "device", attach_type: 47, since: "6.6" };
 
-/// Connecting and sending to named unix sockets: refused altogether, since a name does not tell whose socket it is (symbolic
-/// links, bind mounts). Socket pairs have no name and work. Not part of the object: see [`bpf::load_refusal`].
+/// Connecting and sending to named unix sockets. Socket pairs have no name and work. Not part of the object: see
+/// [`super::unix_view`].
 pub(crate) const UNIX_HOOKS: &[Hook] = &[
     Hook { name: "connect_unix", attach_type: 49, since: "6.7" },
     Hook { name: "sendmsg_unix", attach_type: 50, since: "6.7" },
 ];
 
 impl Hook {
-    /// The program for one of [`UNIX_HOOKS`]; `None`: this kernel has no such hook.
+    /// A program for one of [`UNIX_HOOKS`] that refuses everything; `None`: this kernel has no such hook.
     pub(crate) fn refusal(&self) -> io::Result<Option<OwnedFd>> {
-        match bpf::load_refusal(self.attach_type) {
+        match bpf::load_for_addresses(self.attach_type, &bpf::REFUSAL) {
             Ok(program) => Ok(Some(program)),
             // What the kernel says to an attach type that it does not know.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The program that leads into the agent's own view.
+    pub(crate) fn view(&self, made: &Made<'_>) -> io::Result<OwnedFd> {
+        let program = unix_view::program(&Types::of_this_kernel()?, made)?;
+        bpf::load_for_addresses(self.attach_type, &program)
     }
 
     pub(crate) fn pin(&self, pins: &Path) -> std::path::PathBuf {

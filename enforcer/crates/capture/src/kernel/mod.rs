@@ -16,16 +16,19 @@ use self::filesystems::Target;
 use self::link::Hook;
 use self::maps::{Agents, Earlier};
 use self::object::{MAPS, OBJECT};
+use self::unix_view::Made;
 use crate::sys::bpf::{self, HashMap};
 
 mod attachment;
 mod boundary;
+mod btf;
 mod error;
 mod filesystems;
 mod inspect;
 mod link;
 mod maps;
 mod object;
+mod unix_view;
 
 pub use attachment::Attachment;
 pub use error::KernelError;
@@ -202,7 +205,16 @@ impl Kernel {
                 return Err(error);
             }
         };
-        let boundary = Boundary::raise(&programs, root, pins)?;
+        let agents_map = maps::open(map::AGENTS, pins)?;
+        let made = Made {
+            agent_level: root.agent_level,
+            agents: agents_map.as_fd(),
+            host_netns: crate::netns::cookie_here().map_err(|error| KernelError::Io {
+                what: "ask for the number of the host's network namespace".to_owned(),
+                error,
+            })?,
+        };
+        let boundary = Boundary::raise(&programs, root, pins, Some(&made))?;
         earlier.forget()?;
         let namespaces = HashMap::new(maps::open(map::NAMESPACES, pins)?)
             .map_err(|error| KernelError::Pins { path: pins.clone(), error })?;

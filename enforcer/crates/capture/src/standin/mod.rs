@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
+use crate::forward::Publish;
 use crate::launch::{CallerTrust, Exit, FromKeeper, Launch, PROTOCOL, Text, ToKeeper};
 use crate::sys;
 
@@ -36,6 +37,7 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// What the agent inherits.
     pub environment: Vec<(OsString, OsString)>,
+    pub publish: Vec<Publish>,
 }
 
 /// Signals that concern the agent rather than us. SIGTTOU is taken so that restoring the terminal from the
@@ -70,6 +72,7 @@ pub fn run(request: Request) -> Result<Exit, Error> {
         stdio: terminal.kinds(),
         trust: CallerTrust::from_environment(&env),
         env,
+        publish: request.publish,
     };
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let own = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];

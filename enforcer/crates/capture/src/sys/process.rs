@@ -16,18 +16,26 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
-/// Makes a mount and everything below it read-only.
+/// Makes a mount and all below it read-only.
 pub(crate) fn mount_read_only_recursive(path: &Path) -> io::Result<()> {
+    set_mount_attributes(path, libc::MOUNT_ATTR_RDONLY, libc::AT_RECURSIVE)
+}
+
+/// Makes a mount follow no symbolic links on it.
+pub(crate) fn mount_without_symlinks(path: &Path) -> io::Result<()> {
+    set_mount_attributes(path, libc::MOUNT_ATTR_NOSYMFOLLOW, 0)
+}
+
+fn set_mount_attributes(path: &Path, attr_set: u64, flags: libc::c_int) -> io::Result<()> {
     let path = c_string(path)?;
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: path is NUL-terminated, attributes has the size that is passed, both outlive the call.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            flags,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )

@@ -180,6 +180,8 @@ fn worker() -> ExitCode {
                         environment: vec![("EXAMPLE_TOKEN".into(), "placeholder".into())],
                         ca_pem: ca.clone(),
                         guide: "be good\n".into(),
+                        loopback: Vec::new(),
+                        unix: Vec::new(),
                     }
                 } else {
                     ToKeeper::Refused {
@@ -218,6 +220,7 @@ fn worker() -> ExitCode {
                 return ExitCode::FAILURE;
             }
             ToWorker::Switched { seq, error } => eprintln!("worker: switched {seq} {error:?}"),
+            ToWorker::Socket { seq, error } => eprintln!("worker: socket {seq} {error:?}"),
             ToWorker::Ended { session } => eprintln!("worker: ended {session}"),
             ToWorker::Reload { seq } => {
                 channel.send(&ToKeeper::Done { seq }, &[]).unwrap();
@@ -244,6 +247,7 @@ fn run(arguments: Vec<String>) -> ExitCode {
         root: false,
         command: command.iter().map(Into::into).collect(),
         environment: std::env::vars_os().collect(),
+        publish: Vec::new(),
     };
     match standin::run(request) {
         Ok(exit) => ExitCode::from(exit.code()),

@@ -55,6 +55,7 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
             cgroup_id: cgroup::id(&cgroup).doing(|| format!("look at {}", cgroup.display()))?,
             netns_cookie: 0,
             uid: processes.first().map_or(0, |pid| user_of(*pid)),
+            forwards: Vec::new(),
         },
         cgroup,
         pid: processes.first().copied().unwrap_or(0),

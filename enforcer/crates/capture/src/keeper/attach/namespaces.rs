@@ -164,7 +164,8 @@ impl Served {
             ToKeeper::Ready
             | ToKeeper::Prepared { .. }
             | ToKeeper::Disabled { .. }
-            | ToKeeper::Switch { .. } => {
+            | ToKeeper::Switch { .. }
+            | ToKeeper::Socket { .. } => {
                 return Err(unexpected());
             }
         }

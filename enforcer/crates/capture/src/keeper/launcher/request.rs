@@ -11,6 +11,7 @@ use crate::Error;
 use crate::attach::{Attach, Detach};
 use crate::channel::Channel;
 use crate::error::Doing;
+use crate::forward::MOST;
 use crate::identity::{self, Identity};
 use crate::keeper::Keeper;
 use crate::launch::{Launch, PROTOCOL, Stdio, ToKeeper as FromCaller};
@@ -111,6 +112,10 @@ fn allowed(keeper: &Keeper, launch: Launch, descriptors: Vec<OwnedFd>, caller: u
     if launch.argv.is_empty() {
         return Err(Error::refused("there is no command to run", "enforcer run AGENT -- COMMAND"));
     }
+    if launch.publish.len() > MOST {
+        return Err(Error::refused(format!("at most {MOST} ports can be published"), "publish fewer"));
+    }
+    launch.publish.iter().try_for_each(|publish| publish.check(peer.uid))?;
     let settings = &keeper.settings;
     let identity = match &launch.user {
         Some(user) => identity::of_user(user, caller)?,

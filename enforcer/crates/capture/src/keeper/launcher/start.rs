@@ -19,6 +19,7 @@ use crate::cgroup::Cgroup;
 use crate::channel::Channel;
 use crate::error::Doing;
 use crate::etc;
+use crate::forward::{Forward, Publish};
 use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
 use crate::keeper::sessions::{self, Prepared, Running, Standing, govern, open_listeners, prepare, watch};
@@ -32,6 +33,21 @@ use crate::trust::{self, Bind};
 /// From fork to exec, on a machine that is very busy.
 const INIT: Duration = Duration::from_secs(30);
 
+/// They name sockets and directories of the caller's that an agent does not see. Without them programs make their own;
+/// with them they fail.
+const LEADING_NOWHERE: [&str; 10] = [
+    "DBUS_SESSION_BUS_ADDRESS",
+    "GPG_AGENT_INFO",
+    "SSH_AGENT_PID",
+    "SSH_AUTH_SOCK",
+    "STY",
+    "TMPDIR",
+    "TMUX",
+    "TMUX_PANE",
+    "TMUX_TMPDIR",
+    "WAYLAND_DISPLAY",
+];
+
 /// An agent that runs.
 pub(super) struct Started {
     pub(super) session: String,
@@ -43,7 +59,9 @@ pub(super) struct Started {
 pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Error> {
     keeper.programs.verify()?;
     let id = session::new_id(&asked.launch.agent)?;
-    let Prepared { environment, ca_pem, guide } = prepare(keeper, &asked.launch.agent, &id)?;
+    let Prepared { environment, ca_pem, guide, loopback, unix } = prepare(keeper, &asked.launch.agent, &id)?;
+    let loopback = loopback.into_iter().map(Forward::Loopback);
+    let published = asked.launch.publish.iter().copied().map(Forward::Published);
     // What `end` needs to take apart whatever was made by then.
     let mut record = Record {
         session: Session {
@@ -52,6 +70,7 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
             cgroup_id: 0,
             netns_cookie: 0,
             uid: asked.identity.uid,
+            forwards: loopback.chain(published).collect(),
         },
         cgroup: PathBuf::new(),
         pid: 0,
@@ -60,7 +79,7 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
     let session_files = files(keeper, &asked, &id, &ca_pem, &guide);
     let outcome = session_files.and_then(|files| {
         let environment = compose(keeper, &asked, &id, &files, environment);
-        start(keeper, asked, &mut record, files, environment)
+        start(keeper, asked, &mut record, Files { unix, ..files }, environment)
     });
     if outcome.is_err() {
         keeper.sessions().remove(&id);
@@ -73,6 +92,8 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
 struct Files {
     trust: trust::Trust,
     binds: Vec<Bind>,
+    /// Of the host's, by the policy.
+    unix: Vec<PathBuf>,
 }
 
 fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) -> Result<Files, Error> {
@@ -86,7 +107,7 @@ fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) ->
     fs::write(&guide_file, guide)
         .and_then(|()| fs::set_permissions(&guide_file, fs::Permissions::from_mode(0o644)))
         .doing(doing)?;
-    Ok(Files { trust, binds })
+    Ok(Files { trust, binds, unix: Vec::new() })
 }
 
 /// The caller's environment, then who the agent is, then what makes it trust us, then the worker's placeholders.
@@ -99,6 +120,9 @@ fn compose(
 ) -> Vec<(Text, Text)> {
     let mut all: BTreeMap<OsString, OsString> =
         asked.launch.env.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
+    for name in LEADING_NOWHERE {
+        all.remove(std::ffi::OsStr::new(name));
+    }
     all.entry("PATH".into()).or_insert_with(|| "/usr/local/bin:/usr/bin:/bin".into());
     let identity = &asked.identity;
     all.insert("HOME".into(), identity.home.clone().into());
@@ -124,6 +148,9 @@ fn start(
     env: Vec<(Text, Text)>,
 ) -> Result<Started, Error> {
     let id = record.session.id.clone();
+    // First: a port that is taken is the likeliest thing to go wrong.
+    let published =
+        asked.launch.publish.iter().copied().map(Publish::listen).collect::<Result<Vec<_>, _>>()?;
     let cgroup = Cgroup::create(&keeper.managed_root, &id)?;
     record.cgroup = cgroup.path.clone();
     record.session.cgroup_id = cgroup.id;
@@ -131,7 +158,14 @@ fn start(
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
     keeper.backstop.load(&netns)?;
-    let listeners = open_listeners(keeper, record, &netns)?;
+    let mut listeners = open_listeners(keeper, record, &netns)?;
+    for forward in &record.session.forwards {
+        if let Forward::Loopback(port) = forward {
+            let opened = forward.listen(&netns);
+            listeners.extend(opened.doing(|| format!("open port {port} of the agent's loopback"))?);
+        }
+    }
+    listeners.extend(published);
     let running = Running::new(record.clone(), listeners);
     // Known before the worker is asked: one that starts in between serves it as well.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));
@@ -151,6 +185,7 @@ fn start(
         run_dir: keeper.paths.run_dir.clone(),
         trust: files.trust.dir,
         binds: files.binds,
+        unix: files.unix,
     };
     let (child, pidfd) = spawn(keeper, &spec, asked.stdio, &asked.cwd, &netns, &cgroup)?;
     record.pid = child.id();

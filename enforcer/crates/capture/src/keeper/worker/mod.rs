@@ -100,9 +100,13 @@ impl Worker {
 
     /// Says without waiting. A worker that is not there needs no telling: the next one starts from what is.
     pub(super) fn tell(&self, message: &ToWorker) {
+        self.tell_with(message, &[]);
+    }
+
+    pub(super) fn tell_with(&self, message: &ToWorker, descriptors: &[BorrowedFd<'_>]) {
         let channel = self.state().line.as_ref().map(|line| Arc::clone(&line.channel));
         if let Some(channel) = channel
-            && let Err(error) = channel.send(message, &[])
+            && let Err(error) = channel.send(message, descriptors)
         {
             warn!("cannot speak to the worker: {error}");
         }

@@ -166,6 +166,7 @@ fn attend(
                     }
                 }
                 ToKeeper::Switch { seq, agent, to } => sessions::switch_soon(keeper, seq, agent, to),
+                ToKeeper::Socket { seq, of } => sessions::socket_soon(keeper, seq, of),
                 ToKeeper::Prepared { seq, .. }
                 | ToKeeper::Done { seq }
                 | ToKeeper::Refused { seq, .. }

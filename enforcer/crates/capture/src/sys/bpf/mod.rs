@@ -45,21 +45,23 @@ pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     unsafe { call(OBJ_GET, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
-/// Loads a program for a hook on socket addresses that refuses whatever comes: `return 0`, which the hook turns into EPERM.
-/// For the hooks that the library does not know by name.
-pub(crate) fn load_refusal(attach_type: u32) -> io::Result<OwnedFd> {
+/// `return 0`, which hooks on socket addresses turn into EPERM: struct bpf_insn has opcode, registers, offset, immediate.
+/// BPF_ALU64 | BPF_MOV | BPF_K; BPF_JMP | BPF_EXIT.
+pub(crate) const REFUSAL: [u64; 2] = [0xb7, 0x95];
+
+/// Loads a program for a hook on socket addresses. For the hooks that the library does not know by name.
+pub(crate) fn load_for_addresses(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     /// `enum bpf_prog_type`.
     const CGROUP_SOCK_ADDR: u32 = 18;
-    // struct bpf_insn: opcode, registers, offset, immediate. BPF_ALU64 | BPF_MOV | BPF_K; BPF_JMP | BPF_EXIT.
-    const CODE: [u64; 2] = [0xb7_u64.to_le(), 0x95_u64.to_le()];
-    let license = c"Apache-2.0";
+    let code: Vec<u64> = instructions.iter().map(|instruction| instruction.to_le()).collect();
+    let license = c"Dual MIT/GPL";
     let attr = ProgLoadAttr {
         kind: CGROUP_SOCK_ADDR,
-        instructions: CODE.len() as u32,
-        code: CODE.as_ptr() as u64,
+        instructions: code.len() as u32,
+        code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
         log: [0; 6],
-        name: *b"refuse_unix\0\0\0\0\0",
+        name: *b"enforcer_unix\0\0\0",
         interface: 0,
         attach_type,
     };
