@@ -26,16 +26,20 @@ pub struct Off {
     pub reason: Option<String>,
     /// Its processes do not run either.
     pub frozen: bool,
+    /// A tripwire was touched; `uid` is of nobody then.
+    #[serde(default)]
+    pub quarantine: bool,
 }
 
 impl Off {
     /// For people, and what they can do about it.
     pub fn sentence(&self, agent: &str) -> (String, String) {
         let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        (
-            format!("agent `{agent}` was disabled by user {}{reason}", self.uid),
-            format!("`enforcer agent enable {agent}` switches it on again"),
-        )
+        let off = match self.quarantine {
+            true => format!("agent `{agent}` is in quarantine{reason}"),
+            false => format!("agent `{agent}` was disabled by user {}{reason}", self.uid),
+        };
+        (off, format!("`enforcer agent enable {agent}` switches it on again"))
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
     use super::*;
 
     fn off(frozen: bool) -> Off {
-        Off { at: 1_700_000_000, uid: 0, reason: Some("it went wild".into()), frozen }
+        Off { at: 1_700_000_000, uid: 0, reason: Some("it went wild".into()), frozen, quarantine: frozen }
     }
 
     #[test]

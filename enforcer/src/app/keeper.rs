@@ -1,15 +1,20 @@
-//! What the worker asks of the keeper: agents shut in at the kernel, or let out.
+//! What the worker asks of the keeper: agents shut in at the kernel, or let out; sockets that it
+//! cannot make.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use enforcer_capture::message::{Channel, Switch, ToKeeper};
+use enforcer_capture::message::{Channel, SocketOf, Switch, ToKeeper};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::agent::Agent;
 use crate::control::{Contained, Containment};
+use crate::proxy::forward::{Socket, Sockets};
 
 /// The keeper answers in milliseconds; a launch under way may hold it up.
 const ANSWER: Duration = Duration::from_secs(35);
@@ -17,8 +22,11 @@ const ANSWER: Duration = Duration::from_secs(35);
 pub(super) struct Keeper {
     channel: Arc<Channel>,
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Option<String>>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
 }
+
+/// What came for a request: descriptors, or words for a person.
+type Answer = Result<Vec<OwnedFd>, String>;
 
 impl Keeper {
     pub(super) fn new(channel: Arc<Channel>) -> Self {
@@ -26,24 +34,24 @@ impl Keeper {
     }
 
     /// The answer has come.
-    pub(super) fn answered(&self, seq: u64, error: Option<String>) {
+    pub(super) fn answered(&self, seq: u64, error: Option<String>, descriptors: Vec<OwnedFd>) {
         let asker = self.waiting().remove(&seq);
-        if asker.is_none_or(|asker| asker.send(error).is_err()) {
+        let answer = error.map_or(Ok(descriptors), Err);
+        if asker.is_none_or(|asker| asker.send(answer).is_err()) {
             warn!(seq, "the keeper answered what nobody waits for");
         }
     }
 
-    async fn switch(&self, agent: String, to: Switch) -> Result<(), String> {
+    async fn ask(&self, request: impl FnOnce(u64) -> ToKeeper) -> Answer {
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting().insert(seq, sender);
-        if let Err(error) = self.channel.send(&ToKeeper::Switch { seq, agent, to }, &[]) {
+        if let Err(error) = self.channel.send(&request(seq), &[]) {
             self.waiting().remove(&seq);
             return Err(format!("the keeper cannot be asked: {error}"));
         }
         match tokio::time::timeout(ANSWER, answer).await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(error))) => Err(error),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_gone)) => Err("the keeper is gone".into()),
             Err(_elapsed) => {
                 self.waiting().remove(&seq);
@@ -52,7 +60,16 @@ impl Keeper {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<String>>>> {
+    async fn switch(&self, agent: String, to: Switch) -> Result<(), String> {
+        self.ask(|seq| ToKeeper::Switch { seq, agent, to }).await.map(drop)
+    }
+
+    async fn socket(&self, of: SocketOf) -> Result<OwnedFd, String> {
+        let mut sockets = self.ask(|seq| ToKeeper::Socket { seq, of }).await?;
+        sockets.pop().ok_or_else(|| "the keeper sent no socket".to_owned())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
         // Each use is one call on the map: a panic cannot leave it half changed.
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -65,5 +82,15 @@ impl Containment for Keeper {
 
     fn let_out(&self, agent: &str) -> Contained<'_> {
         Box::pin(self.switch(agent.to_owned(), Switch::On))
+    }
+}
+
+impl Sockets for Keeper {
+    fn inside(&self, agent: &Agent) -> Socket<'_> {
+        Box::pin(self.socket(SocketOf::Session(agent.session.to_string())))
+    }
+
+    fn on_host(&self, loopback: IpAddr) -> Socket<'_> {
+        Box::pin(self.socket(SocketOf::Host(loopback)))
     }
 }

@@ -32,9 +32,9 @@ use crate::config::{Config, host};
 use crate::control::{self, ControlState, Switchboard};
 use crate::credential::Placeholders;
 use crate::dns::Resolver;
-use crate::gate::Gate;
 use crate::gate::lifeline::Lifelines;
 use crate::gate::limit::Limits;
+use crate::gate::{self, Gate};
 use crate::policies::Policies;
 use crate::protocol::PROTOCOLS;
 use crate::proxy::{Caps, Shared, Upstreams};
@@ -137,6 +137,7 @@ async fn run(
     let switches = Arc::new(Switches::open(&directory)?);
     let lifelines = Arc::new(Lifelines::default());
     let limits = Arc::new(Limits::open(&directory, boot_id().as_deref())?);
+    let (tripping, tripped) = mpsc::channel(gate::WAITING);
     let ca_pem: Arc<str> = own.authority.root_pem().into();
     let shared = Arc::new(Shared {
         gate: Gate::new(
@@ -145,7 +146,8 @@ async fn run(
             Arc::clone(&lifelines),
             limits,
             audit.clone(),
-        ),
+        )
+        .reporting_to(tripping),
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
@@ -173,12 +175,24 @@ async fn run(
     let managed_root =
         cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
     let keeper = Arc::new(Keeper::new(Arc::clone(&channel)));
-    let switchboard =
-        Switchboard::new(Arc::clone(&switches), lifelines, Arc::clone(&keeper) as Arc<_>, audit.clone());
+    let switchboard = Arc::new(Switchboard::new(
+        Arc::clone(&switches),
+        lifelines,
+        Arc::clone(&keeper) as Arc<_>,
+        audit.clone(),
+    ));
+    let following = Arc::clone(&switchboard);
+    let token = shutdown.token();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = following.follow(tripped) => {}
+            () = token.cancelled() => {}
+        }
+    });
     let state = ControlState {
         policies: policies.clone(),
         agents: Arc::clone(&agents),
-        switchboard: Arc::new(switchboard),
+        switchboard,
         secrets,
         audit: audit.clone(),
         ca_pem: Arc::clone(&ca_pem),
@@ -201,6 +215,7 @@ async fn run(
         resolver,
         audit: audit.clone(),
         shared,
+        sockets: Arc::clone(&keeper) as Arc<_>,
         ca_pem,
         shutdown: shutdown.clone(),
         running: HashMap::new(),
@@ -252,7 +267,11 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
                 continue;
             }
             ToWorker::Switched { seq, error } => {
-                keeper.answered(seq, error);
+                keeper.answered(seq, error, Vec::new());
+                continue;
+            }
+            ToWorker::Socket { seq, error } => {
+                keeper.answered(seq, error, descriptors);
                 continue;
             }
             ToWorker::Ended { session } => {

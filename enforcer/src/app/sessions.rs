@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use enforcer_capture::forward::Forward;
 use enforcer_capture::message::{self, ToKeeper};
 use enforcer_policy::{AgentPolicy, Name};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use crate::agent::{Agent, Agents, CgroupId, NetnsCookie, SessionId};
 use crate::audit::AuditLog;
 use crate::dns::{self, Resolver};
 use crate::policies::Policies;
+use crate::proxy::forward::{self, Door, Sockets};
 use crate::proxy::{self, Shared};
 use crate::shutdown::Shutdown;
 use crate::switches::Switches;
@@ -26,6 +28,7 @@ pub(super) struct Sessions {
     pub(super) resolver: Arc<Resolver>,
     pub(super) audit: AuditLog,
     pub(super) shared: Arc<Shared>,
+    pub(super) sockets: Arc<dyn Sockets>,
     pub(super) ca_pem: Arc<str>,
     pub(super) shutdown: Shutdown,
     /// By session id.
@@ -62,6 +65,8 @@ impl Sessions {
             environment: self.shared.placeholders.environment(policy),
             ca_pem: self.ca_pem.to_string(),
             guide: guide(policy),
+            loopback: policy.loopback().to_vec(),
+            unix: policy.unix().to_vec(),
         }
     }
 
@@ -89,7 +94,11 @@ impl Sessions {
         }
     }
 
-    fn serve(&mut self, session: &message::Session, descriptors: Vec<OwnedFd>) -> anyhow::Result<()> {
+    fn serve(&mut self, session: &message::Session, mut descriptors: Vec<OwnedFd>) -> anyhow::Result<()> {
+        let forwarded: usize = session.forwards.iter().map(|forward| forward.listeners()).sum();
+        let own = descriptors.len().checked_sub(forwarded);
+        let own = own.ok_or_else(|| anyhow::anyhow!("{} listeners are too few", descriptors.len()))?;
+        let doors = doors(&session.forwards, &mut descriptors.split_off(own).into_iter())?;
         let agent = Arc::new(Agent {
             name: Name::parse(&session.agent)?,
             session: SessionId(session.id.as_str().into()),
@@ -102,6 +111,11 @@ impl Sessions {
         // An attached session comes without; its namespaces follow.
         if !descriptors.is_empty() {
             self.listen(Arc::clone(&running.agent), descriptors, running.ended.clone())?;
+        }
+        for door in doors {
+            let (agent, shared) = (Arc::clone(&running.agent), Arc::clone(&self.shared));
+            let serving = forward::serve(door, agent, shared, Arc::clone(&self.sockets));
+            self.shutdown.spawn(until(running.ended.clone(), serving));
         }
         if let Some(before) = self.running.insert(session.id.clone(), running) {
             before.ended.cancel();
@@ -217,6 +231,26 @@ impl Sessions {
     }
 }
 
+/// Pairs each forward with its listeners.
+fn doors(forwards: &[Forward], descriptors: &mut impl Iterator<Item = OwnedFd>) -> anyhow::Result<Vec<Door>> {
+    let mut doors = Vec::with_capacity(forwards.len());
+    for forward in forwards {
+        let mut listeners: Vec<_> =
+            descriptors.by_ref().take(forward.listeners()).map(tcp).collect::<Result<_, _>>()?;
+        anyhow::ensure!(listeners.len() == forward.listeners(), "a listener of {forward:?} is missing");
+        doors.push(match (forward, listeners.pop()) {
+            (Forward::Published(publish), Some(listener)) => Door::Published { port: publish.port, listener },
+            (Forward::Loopback(port), last) => {
+                listeners.extend(last);
+                Door::Loopback { port: *port, listeners }
+            }
+            (Forward::Published(_), None) => anyhow::bail!("a listener of {forward:?} is missing"),
+        });
+    }
+    anyhow::ensure!(descriptors.next().is_none(), "more listeners came than there are forwards");
+    Ok(doors)
+}
+
 /// What the agent is told up front, so that it need not learn by failing.
 fn guide(policy: &AgentPolicy) -> String {
     let mut text = format!(
@@ -229,6 +263,13 @@ fn guide(policy: &AgentPolicy) -> String {
     for host in policy.allowed_hosts() {
         // Writing to a String cannot fail.
         writeln!(text, "  {host}").unwrap_or_default();
+    }
+    text.push_str("The loopback is this agent's own: its own servers are reached there without any rule.\n");
+    for port in policy.loopback() {
+        writeln!(text, "  port {port} of it is the host's").unwrap_or_default();
+    }
+    for path in policy.unix() {
+        writeln!(text, "  the host's unix socket {} may be used", path.display()).unwrap_or_default();
     }
     text
 }

@@ -61,7 +61,8 @@ pub struct Intent {
     pub pid: u32,
     pub uid: u32,
     pub comm: String,
-    /// `https`, `http`, `dns`, `connect` (refused in the kernel or before a request was read)
+    /// `https`, `http`, `dns`, `loopback` and `publish` (relayed unread), `connect` (refused in the kernel or before a
+    /// request was read)
     pub protocol: String,
     pub method: Option<String>,
     pub host: Option<String>,

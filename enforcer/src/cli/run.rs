@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use enforcer_capture::forward::Publish;
 use enforcer_capture::standin::{self, Request};
 
 use super::{Context, Ended, Failure};
@@ -26,6 +27,9 @@ pub(super) struct RunArgs {
     /// Give the agent none of this environment but PATH, TERM, LANG and TZ
     #[arg(long)]
     clean_env: bool,
+    /// Make a port of the agent's reachable on this host, at 127.0.0.1 unless an address is given
+    #[arg(long, value_name = "[[ADDRESS:]HOST-PORT:]PORT")]
+    publish: Vec<Publish>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -37,8 +41,8 @@ pub(super) fn run(args: RunArgs, context: &Context) -> Ended {
     let environment = std::env::vars_os()
         .filter(|(name, _)| !args.clean_env || ["PATH", "TERM", "LANG", "TZ"].iter().any(|kept| name == kept))
         .collect();
-    let RunArgs { agent, user, root, command, .. } = args;
-    let request = Request { socket, agent, user, root, command, environment };
+    let RunArgs { agent, user, root, publish, command, .. } = args;
+    let request = Request { socket, agent, user, root, command, environment, publish };
     match standin::run(request) {
         Ok(exit) => Ok(ExitCode::from(exit.code())),
         Err(error) => {

@@ -43,12 +43,11 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
         let at = off["at"].as_i64().map(moment).unwrap_or_default();
         let frozen = if off["frozen"] == true { " and frozen" } else { "" };
         let reason = off["reason"].as_str().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
-        let line = format!(
-            "agent     ! {} is disabled{frozen} since {at} by user {}{reason}",
-            shown(name),
-            off["uid"]
-        );
-        out.line(line)?;
+        let (state, by) = match off["quarantine"] == true {
+            true => ("in quarantine", "a tripwire".to_owned()),
+            false => ("disabled", format!("user {}", off["uid"])),
+        };
+        out.line(format!("agent     ! {} is {state}{frozen} since {at} by {by}{reason}", shown(name)))?;
     }
     match status["vault_error"].as_str() {
         Some(error) => out.line(format!("secrets   ! {}", shown(error)))?,

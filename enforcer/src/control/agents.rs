@@ -16,6 +16,7 @@ use super::error::Failure;
 use super::handlers::Answer;
 use super::server::Caller;
 use super::switchboard::Switched;
+use crate::switches::Off;
 
 /// A reason is a sentence.
 const MAX_REASON: usize = 500;
@@ -28,7 +29,7 @@ pub(super) struct Row {
     cgroup: Option<u64>,
     netns: Option<u64>,
     uid: Option<u32>,
-    /// `on`, `disabled`, `frozen`
+    /// `on`, `disabled`, `quarantined`, `frozen`
     state: &'static str,
     /// `strict` or `weak`, where it was attached; with it the reasons and what holds it.
     mode: Option<&'static str>,
@@ -37,10 +38,11 @@ pub(super) struct Row {
 
 pub(super) async fn list(State(state): State<ControlState>) -> Answer<Vec<Row>> {
     let mut off = state.switchboard.switches().all();
-    let word = |frozen: Option<bool>| match frozen {
+    let word = |off: Option<&std::sync::Arc<Off>>| match off.map(|off| (off.frozen, off.quarantine)) {
         None => "on",
-        Some(false) => "disabled",
-        Some(true) => "frozen",
+        Some((true, _)) => "frozen",
+        Some((false, true)) => "quarantined",
+        Some((false, false)) => "disabled",
     };
     let sessions = state.agents.all();
     let mut rows: Vec<Row> = sessions
@@ -52,19 +54,19 @@ pub(super) async fn list(State(state): State<ControlState>) -> Answer<Vec<Row>> 
             cgroup: Some(agent.cgroup.0),
             netns: Some(agent.netns.0),
             uid: Some(agent.uid),
-            state: word(off.get(agent.name.as_str()).map(|off| off.frozen)),
+            state: word(off.get(agent.name.as_str())),
             mode: attached.as_ref().map(Attached::mode),
             attached,
         })
         .collect();
     off.retain(|name, _| !sessions.iter().any(|agent| agent.name.as_str() == name));
-    rows.extend(off.into_keys().map(|agent| Row {
+    rows.extend(off.into_iter().map(|(agent, off)| Row {
         agent,
         session: None,
         cgroup: None,
         netns: None,
         uid: None,
-        state: "disabled",
+        state: if off.quarantine { "quarantined" } else { "disabled" },
         mode: None,
         attached: None,
     }));

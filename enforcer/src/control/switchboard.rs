@@ -1,4 +1,4 @@
-//! The kill switch: an agent is switched off, or on again.
+//! The kill switch: an agent is switched off, by a person or by a tripwire, or on again.
 //!
 //! Off, in this order: nothing new is served, what is under way is cut, the kernel denies the agent's
 //! sessions everything, the switch is written down. No step waits for one that can fail: what did not
@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use enforcer_capture::peer::Peer;
-use enforcer_policy::{AgentName, Durability};
+use enforcer_policy::{AgentName, Durability, Response};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::audit::{AuditLog, Intent, Outcome, RequestId, Verdict};
+use crate::gate::Tripped;
 use crate::gate::lifeline::Lifelines;
 use crate::switches::{Off, SwitchError, Switches};
 
@@ -89,7 +91,8 @@ impl Switchboard {
         let before = self.switches.off(agent.as_str());
         let frozen = freeze || before.as_ref().is_some_and(|off| off.frozen);
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.switches.turn_off(agent, Off { at, uid: peer.uid, reason: reason.clone(), frozen });
+        let off = Off { at, uid: peer.uid, reason: reason.clone(), frozen, quarantine: false };
+        self.switches.turn_off(agent, off);
         let cut = self.lifelines.cut_agent(agent.as_str());
         let mut troubles = Vec::new();
         if !self.lifelines.ended(agent.as_str(), GOODBYE).await {
@@ -101,7 +104,7 @@ impl Switchboard {
         if let Err(error) = self.save().await {
             troubles.push(format!("it is on again when the daemon restarts: {error}"));
         }
-        self.record(agent, "disable", "agent_disabled", reason, &troubles, peer).await;
+        self.record(agent, "disable", "agent_disabled", reason, &troubles, By::of(peer)).await;
         Switched {
             agent: agent.to_string(),
             state: "disabled",
@@ -134,8 +137,49 @@ impl Switchboard {
         } else if let Err(error) = self.containment.let_out(agent.as_str()).await {
             switched.troubles.push(format!("the kernel still denies its connections: {error}"));
         }
-        self.record(agent, "enable", "agent_enabled", None, &switched.troubles, peer).await;
+        self.record(agent, "enable", "agent_enabled", None, &switched.troubles, By::of(peer)).await;
         switched
+    }
+
+    /// Finishes what the gate has begun, for as long as the worker runs.
+    pub async fn follow(&self, mut tripped: mpsc::Receiver<Tripped>) {
+        while let Some(tripped) = tripped.recv().await {
+            self.tripped(tripped).await;
+        }
+    }
+
+    async fn tripped(&self, tripped: Tripped) {
+        let _turn = self.turn.lock().await;
+        let Tripped { caller, touched, response, host, reason } = tripped;
+        let agent = &caller.agent.name;
+        let mut troubles = Vec::new();
+        let method = match response {
+            Response::Alert => "alert",
+            // A person may have switched it on again in between.
+            Response::Quarantine { .. } if self.switches.off(agent.as_str()).is_none() => "quarantine",
+            Response::Quarantine { freeze } => {
+                if !self.lifelines.ended(agent.as_str(), GOODBYE).await {
+                    warn!(%agent, "what was cut is still ending");
+                }
+                if let Err(error) = self.containment.shut_in(agent.as_str(), freeze).await {
+                    troubles.push(format!("the kernel does not deny its connections yet: {error}"));
+                }
+                if let Err(error) = self.save().await {
+                    troubles.push(format!("it is on again when the daemon restarts: {error}"));
+                }
+                "quarantine"
+            }
+        };
+        let by = By {
+            session: caller.agent.session.to_string(),
+            cgroup: caller.agent.cgroup.0,
+            pid: caller.pid,
+            uid: caller.uid,
+            comm: caller.comm.to_string(),
+            protocol: "tripwire",
+            host: Some(host),
+        };
+        self.record(agent, method, touched.code(), Some(reason), &troubles, by).await;
     }
 
     async fn save(&self) -> Result<(), String> {
@@ -152,20 +196,20 @@ impl Switchboard {
         code: &str,
         reason: Option<String>,
         troubles: &[String],
-        peer: &Peer,
+        by: By,
     ) {
-        warn!(%agent, uid = peer.uid, pid = peer.pid, reason = reason.as_deref(), ?troubles, "{code}");
+        warn!(%agent, uid = by.uid, pid = by.pid, reason = reason.as_deref(), ?troubles, "{code}");
         let intent = Intent {
             id: RequestId::random(),
             agent: agent.to_string(),
-            session: String::new(),
-            cgroup: peer.cgroup_id.unwrap_or_default(),
-            pid: peer.pid,
-            uid: peer.uid,
-            comm: "enforcer".into(),
-            protocol: "control".into(),
+            session: by.session,
+            cgroup: by.cgroup,
+            pid: by.pid,
+            uid: by.uid,
+            comm: by.comm,
+            protocol: by.protocol.into(),
             method: Some(method.to_owned()),
-            host: None,
+            host: by.host,
             port: None,
             path: None,
             template: None,
@@ -183,6 +227,32 @@ impl Switchboard {
             Ok(Ok(guard)) => guard.finish(Outcome { end: "done".into(), error, ..Outcome::default() }),
             Ok(Err(error)) => warn!(%agent, %error, "a switch has no receipt"),
             Err(_elapsed) => warn!(%agent, "a switch may have no receipt: the log does not answer"),
+        }
+    }
+}
+
+/// Who caused a switch, for its receipt.
+struct By {
+    session: String,
+    cgroup: u64,
+    pid: u32,
+    uid: u32,
+    comm: String,
+    protocol: &'static str,
+    host: Option<String>,
+}
+
+impl By {
+    /// Somebody at the control socket.
+    fn of(peer: &Peer) -> Self {
+        By {
+            session: String::new(),
+            cgroup: peer.cgroup_id.unwrap_or_default(),
+            pid: peer.pid,
+            uid: peer.uid,
+            comm: "enforcer".into(),
+            protocol: "control",
+            host: None,
         }
     }
 }

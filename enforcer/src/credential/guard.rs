@@ -1,25 +1,25 @@
-//! Request bodies: no placeholder leaves in one.
+//! Request bodies: no placeholder and no decoy leaves in one.
 
-use enforcer_policy::AgentPolicy;
-
-use super::{CredentialError, Placeholders, shape};
+use super::tripwire::Watch;
+use super::{CredentialError, Tripwires, shape};
 
 /// Streams a request body through a search for placeholders; found → the body ends in an error
 /// (the upstream request is cut, nothing after the match is sent). Remembers only what may be the
 /// beginning of one.
 pub struct BodyGuard {
     tail: Vec<u8>,
+    watch: Watch,
 }
 
 impl BodyGuard {
-    /// The shape alone decides, so that own, foreign and unknown placeholders are treated alike;
-    /// the arguments are for places in bodies, which no credential has yet.
-    pub fn new(_policy: &AgentPolicy, _placeholders: &Placeholders) -> Self {
-        BodyGuard { tail: Vec::new() }
+    /// The shape alone decides, so that own, foreign and unknown placeholders are treated alike.
+    pub fn new(tripwires: Tripwires) -> Self {
+        BodyGuard { tail: Vec::new(), watch: Watch::new(tripwires) }
     }
 
     /// Looks at the next chunk before it is sent. After an error the body is over.
     pub fn check(&mut self, chunk: &[u8]) -> Result<(), CredentialError> {
+        self.watch.check(chunk)?;
         if !self.tail.is_empty() {
             let seam = [self.tail.as_slice(), &chunk[..chunk.len().min(shape::LONGEST)]].concat();
             refuse(&seam)?;

@@ -14,6 +14,7 @@ mod placeholders;
 mod shape;
 mod strip;
 mod target;
+mod tripwire;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::secret::{Fetched, Secrets};
 pub use guard::BodyGuard;
 pub use kind::KINDS;
 pub use placeholders::Placeholders;
+pub use tripwire::{Alarm, Tripwires};
 
 use kind::Wanted;
 
@@ -46,6 +48,8 @@ pub enum CredentialError {
     /// The same for a placeholder of this agent, of another one, and of nobody.
     #[error("the placeholder of credential `{credential}` may not be used in {place}")]
     Misplaced { credential: String, place: String },
+    #[error("decoy `{name}` opens nothing and may not be sent anywhere")]
+    Decoy { name: String },
     #[error("credential `{credential}` must be sent by the agent as its placeholder")]
     Required { credential: String },
     #[error("cannot read secret `{name}`")]

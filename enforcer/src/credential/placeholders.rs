@@ -1,4 +1,4 @@
-//! The placeholders of agents: what stands for a credential in an agent's environment.
+//! The placeholders of agents, what stands for a credential in an agent's environment; and their decoys, which stand for nothing.
 
 use enforcer_policy::AgentPolicy;
 use ring::hmac;
@@ -28,13 +28,33 @@ impl Placeholders {
         format!("{}{credential}-{digits}", shape::PREFIX)
     }
 
-    /// An agent's environment: variable and placeholder, in the order of the policy.
+    /// The random part of a decoy, as stable as a placeholder: 40 letters and digits, as many as an AWS secret key has.
+    pub(super) fn decoy_core(&self, agent: &str, decoy: &str) -> String {
+        const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let half = |number: &str| {
+            let mut context = hmac::Context::with_key(&self.key);
+            for part in ["enforcer decoy 1", agent, decoy, number] {
+                context.update(part.as_bytes());
+                context.update(&[0]);
+            }
+            context.sign().as_ref()[..20].to_vec()
+        };
+        // Some letters a little likelier than others: nothing hangs on that.
+        let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
+        half("1").into_iter().chain(half("2")).map(letter).collect()
+    }
+
+    /// An agent's environment: variable and placeholder, then variable and decoy, in the order of the policy.
     pub fn environment(&self, policy: &AgentPolicy) -> Vec<(String, String)> {
-        let of = |credential: &str| self.of(policy.name.as_str(), credential);
-        policy
+        let agent = policy.name.as_str();
+        let placeholders = policy
             .credentials()
             .iter()
-            .filter_map(|spec| Some((spec.env.clone()?, of(spec.name.as_str()))))
-            .collect()
+            .filter_map(|spec| Some((spec.env.clone()?, self.of(agent, spec.name.as_str()))));
+        let decoys = policy.decoys().iter().map(|decoy| {
+            let core = self.decoy_core(agent, decoy.name.as_str());
+            (decoy.env.clone(), decoy.format.replace("{}", &core))
+        });
+        placeholders.chain(decoys).collect()
     }
 }

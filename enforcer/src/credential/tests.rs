@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use enforcer_policy::{AgentPolicy, Decision, Name, PolicySet, Request, Source};
+use enforcer_policy::{AgentPolicy, Decision, Host, Name, PolicySet, Request, Source};
 use enforcer_vault::{Binding, Dangers, Secret, VaultKey};
 use http::request::Parts;
 
-use super::{Authorized, BodyGuard, CredentialError, KINDS, Placeholders, authorize};
+use super::{Authorized, BodyGuard, CredentialError, KINDS, Placeholders, Tripwires, authorize};
 use crate::agent::{Agent, CgroupId, NetnsCookie, SessionId};
-use crate::gate::Permit;
+use crate::gate::{Permit, Touched};
 use crate::secret::{Secrets, encode};
 
 const VALUE: &str = "real/value+7Hq2Zr9Lw4Xk8=";
@@ -24,6 +24,9 @@ credentials:
   must: { placeholder: { secret: token, env: MUST, in: [{ header: authorization }], required: true } }
   elsewhere: { bearer: { secret: unbound, env: ELSEWHERE } }
   missing: { bearer: { secret: not-stored, env: MISSING } }
+decoys:
+  - { name: aws, env: AWS_SECRET_ACCESS_KEY }
+  - { name: pat, env: GH_PAT, format: "ghp_{}" }
 allow:
   - { name: gh, host: gh.example, credential: gh }
   - { name: key, host: key.example, credential: key }
@@ -65,6 +68,15 @@ impl World {
 
     fn placeholder(&self, credential: &str) -> String {
         self.placeholders.of("bot", credential)
+    }
+
+    fn tripwires(&self, host: &str) -> Tripwires {
+        Tripwires::new(&self.policy, &self.placeholders, &Host::parse(host).unwrap())
+    }
+
+    fn decoy(&self, env: &str) -> String {
+        let found = self.placeholders.environment(&self.policy).into_iter().find(|(name, _)| name == env);
+        found.unwrap().1
     }
 
     /// `{gh}` in texts stands for that credential's placeholder, `{b64:TEXT}` for base64.
@@ -361,7 +373,7 @@ async fn placeholders_are_stable_and_differ() {
         assert_ne!(own, other);
     }
     let environment = world.placeholders.environment(&world.policy);
-    assert_eq!(environment.len(), world.policy.credentials().len());
+    assert_eq!(environment.len(), world.policy.credentials().len() + world.policy.decoys().len());
     assert!(environment.contains(&("GH_TOKEN".to_owned(), own)));
 }
 
@@ -374,12 +386,12 @@ async fn a_body_ends_where_a_placeholder_is_complete() {
         let body = format!("{{\"enf\": \"enf-\", \"files\": \"x enf-{placeholder} y\"}}");
         for at in 0..=body.len() {
             let (first, second) = body.as_bytes().split_at(at);
-            let mut guard = BodyGuard::new(&world.policy, &world.placeholders);
+            let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
             let refused = guard.check(first).and_then(|()| guard.check(second));
             assert!(matches!(refused, Err(CredentialError::Misplaced { .. })), "{credential} at {at}");
         }
         for size in 1..50 {
-            let mut guard = BodyGuard::new(&world.policy, &world.placeholders);
+            let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
             let mut seen = 0;
             let cut = body.as_bytes().chunks(size).any(|chunk| {
                 seen += chunk.len();
@@ -390,10 +402,68 @@ async fn a_body_ends_where_a_placeholder_is_complete() {
             assert!(cut && seen < end + size, "{credential} by {size}");
         }
         let broken = body.replace(&placeholder, &placeholder.replacen('-', "_", 2));
-        let mut guard = BodyGuard::new(&world.policy, &world.placeholders);
+        let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
         for chunk in broken.as_bytes().chunks(7) {
             guard.check(chunk).unwrap();
         }
+    }
+}
+
+#[tokio::test]
+async fn decoys_look_like_keys_and_stay_the_same() {
+    let world = World::new().await;
+    let (aws, pat) = (world.decoy("AWS_SECRET_ACCESS_KEY"), world.decoy("GH_PAT"));
+    assert!(aws.len() == 40 && aws.bytes().all(|b| b.is_ascii_alphanumeric()), "{aws}");
+    assert!(pat.len() == 44 && pat.starts_with("ghp_") && !pat.ends_with(&aws), "{pat}");
+    assert_eq!(aws, World::new().await.decoy("AWS_SECRET_ACCESS_KEY"));
+}
+
+#[tokio::test]
+async fn a_head_touches_a_tripwire_by_a_decoy_anywhere_and_by_a_placeholder_at_a_wrong_host() {
+    let world = World::new().await;
+    let decoy = world.decoy("GH_PAT");
+    let touched = |host: &str, target: &str, value: &str| {
+        let mut parts = http::Request::get(world.fill(target)).body(()).unwrap().into_parts().0;
+        parts.headers.insert("authorization", world.fill(value).parse().unwrap());
+        world.tripwires(&format!("{host}.example")).head(&parts).cloned()
+    };
+    let bitten = Some(Touched::Decoy { name: "pat".into() });
+    for host in ["gh", "free", "nowhere"] {
+        assert_eq!(touched(host, "/", &format!("Bearer {decoy}")), bitten);
+        assert_eq!(touched(host, &format!("/x?y={decoy}"), "x"), bitten);
+        assert_eq!(touched(host, "/", &format!("Basic {{b64:x:{decoy}}}")), bitten);
+        assert_eq!(touched(host, &format!("/%67{decoy}"), "x"), bitten, "beside an escape");
+        assert_eq!(touched(host, "/", &format!("Bearer {}", &decoy[..43])), None, "not all of it");
+    }
+    let strayed = Some(Touched::Stray { credential: "gh".into() });
+    assert_eq!(touched("gh", "/", "Bearer {gh}"), None);
+    assert_eq!(touched("gh", "/{gh}", "x"), None, "misplaced, but not at a wrong host");
+    for host in ["key", "free", "nowhere"] {
+        assert_eq!(touched(host, "/", "Bearer {gh}"), strayed);
+        assert_eq!(touched(host, "/{gh}", "x"), strayed);
+        assert_eq!(touched(host, "/", "Basic {b64:x:{gh}}"), strayed);
+    }
+}
+
+#[tokio::test]
+async fn a_decoy_in_a_body_ends_it_and_raises_the_alarm_once_it_is_complete() {
+    let world = World::new().await;
+    let decoy = world.decoy("AWS_SECRET_ACCESS_KEY");
+    let body = format!("secret={decoy}&x=1");
+    for size in 1..=body.len() {
+        let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let alarm = heard.clone();
+        let tripwires = world
+            .tripwires("free.example")
+            .with_alarm(Arc::new(move |touched: &Touched| alarm.lock().unwrap().push(touched.clone())));
+        let mut guard = BodyGuard::new(tripwires);
+        let refused = body.as_bytes().chunks(size).find_map(|chunk| guard.check(chunk).err());
+        assert!(matches!(refused, Some(CredentialError::Decoy { name }) if name == "aws"), "by {size}");
+        assert_eq!(*heard.lock().unwrap(), [Touched::Decoy { name: "aws".into() }], "by {size}");
+    }
+    let mut guard = BodyGuard::new(world.tripwires("free.example"));
+    for chunk in body.replace(&decoy, &decoy[1..]).as_bytes().chunks(3) {
+        guard.check(chunk).unwrap();
     }
 }
 

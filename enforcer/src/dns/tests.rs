@@ -240,7 +240,7 @@ fn extended_error(message: &Message) -> Option<u16> {
 async fn a_disabled_agent_gets_no_names_and_no_packet_leaves() {
     let stage = stage().await;
     let bot = AgentName::parse("bot").unwrap();
-    stage.switches.turn_off(&bot, Off { at: 1, uid: 0, reason: None, frozen: false });
+    stage.switches.turn_off(&bot, Off { at: 1, uid: 0, reason: None, frozen: false, quarantine: false });
     for name in ["api.example.com.", "a.wild.example.com.", "www.example.com."] {
         let answer = stage.ask(name, RecordType::A).await;
         assert_eq!(

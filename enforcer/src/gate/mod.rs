@@ -1,32 +1,38 @@
 //! The only code that says yes.
 //!
 //! [`Gate::admit`] judges one request: the agent's switch, policy (which may ask for the body), limits,
-//! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with. Every no is written down before it is
-//! told. A yes can be taken back: see [`lifeline`].
+//! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with; [`Gate::admit_forward`] does
+//! the same for a connection that is relayed unread. Every no is written down before it is told. A yes can be
+//! taken back: see [`lifeline`].
 
 pub mod doh;
+mod forward;
 pub mod lifeline;
 pub mod limit;
 mod meters;
 mod permit;
 pub mod refusal;
+mod trip;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use enforcer_policy::{AgentPolicy, Body, Decision, Moment, PolicySet, Reader, Request, Rule};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::agent::Caller;
 use crate::audit::{AuditLog, Intent, Outcome, RecordGuard, RequestId, Verdict};
 use crate::switches::Switches;
 
+use forward::Relays;
+pub use forward::{Forwarded, Passage, Relayed};
 use lifeline::{Cause, Lifeline, Lifelines};
 use limit::places::{Place, Places};
 use limit::{Limits, Meter};
-pub use permit::Permit;
+pub use permit::{ForwardPermit, Permit};
 pub use refusal::{Code, Refusal};
+pub use trip::{Touched, Tripped, WAITING};
 
 /// How long a request waits for another of the agent's to end, where the policy bounds them.
 const CROWDED: Duration = Duration::from_secs(5);
@@ -42,6 +48,8 @@ pub struct Gate {
     limits: Arc<Limits>,
     places: Places,
     audit: AuditLog,
+    relays: Relays,
+    tripped: Option<mpsc::Sender<Tripped>>,
 }
 
 /// What an admitted request gets: leave to go, the receipt to finish, and the policy it was judged by.
@@ -108,12 +116,26 @@ impl Gate {
         limits: Arc<Limits>,
         audit: AuditLog,
     ) -> Self {
-        Gate { policies, switches, lifelines, limits, places: Places::default(), audit }
+        Gate {
+            policies,
+            switches,
+            lifelines,
+            limits,
+            places: Places::default(),
+            audit,
+            relays: Relays::default(),
+            tripped: None,
+        }
     }
 
     /// What is under way.
     pub fn lifelines(&self) -> &Arc<Lifelines> {
         &self.lifelines
+    }
+
+    /// Where our own connections to the host's loopback come from.
+    pub fn relays(&self) -> &Relays {
+        &self.relays
     }
 
     /// The policy in force for this agent at this moment.

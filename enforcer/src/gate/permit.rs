@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use enforcer_policy::{CredentialSpec, Request, Rule};
 
+use super::forward::Passage;
 use crate::agent::Agent;
 
 /// Proof that the gate admitted this request. Not `Clone`; made nowhere else.
@@ -13,6 +14,22 @@ pub struct Permit {
     rule: Arc<Rule>,
     credential: Option<CredentialSpec>,
     agent: Arc<Agent>,
+}
+
+/// Proof that the gate admitted this forwarded connection. As strict as a [`Permit`].
+#[must_use]
+pub struct ForwardPermit {
+    passage: Passage,
+}
+
+impl ForwardPermit {
+    pub(super) fn new(passage: Passage) -> Self {
+        ForwardPermit { passage }
+    }
+
+    pub fn passage(&self) -> Passage {
+        self.passage
+    }
 }
 
 impl Permit {

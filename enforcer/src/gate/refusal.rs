@@ -28,6 +28,7 @@ pub enum Code {
     BodyUnreadable,
     PlaceholderMisplaced,
     PlaceholderRequired,
+    DecoyUsed,
     CredentialUnavailable,
     CredentialUnfit,
     SpecialAddress,
@@ -59,6 +60,7 @@ impl Code {
         Code::BodyUnreadable,
         Code::PlaceholderMisplaced,
         Code::PlaceholderRequired,
+        Code::DecoyUsed,
         Code::CredentialUnavailable,
         Code::CredentialUnfit,
         Code::SpecialAddress,
@@ -90,6 +92,7 @@ impl Code {
             Code::BodyUnreadable => "body_unreadable",
             Code::PlaceholderMisplaced => "placeholder_misplaced",
             Code::PlaceholderRequired => "placeholder_required",
+            Code::DecoyUsed => "decoy_used",
             Code::CredentialUnavailable => "credential_unavailable",
             Code::CredentialUnfit => "credential_unfit",
             Code::SpecialAddress => "special_address",
@@ -116,6 +119,7 @@ impl Code {
             | Code::BodyUnreadable
             | Code::PlaceholderMisplaced
             | Code::PlaceholderRequired
+            | Code::DecoyUsed
             | Code::CredentialUnfit
             | Code::SpecialAddress
             | Code::DnsOverHttps => StatusCode::FORBIDDEN,
@@ -222,6 +226,9 @@ impl Code {
             }
             Code::PlaceholderRequired => {
                 "Send the placeholder from your environment as the credential; it is replaced on the way."
+            }
+            Code::DecoyUsed => {
+                "The request holds a key that is not yours to use. Stop and tell the person you work for how it came there."
             }
             Code::CredentialUnavailable | Code::CredentialUnfit => {
                 "The credential for this rule cannot be used. Tell the person you work for and give them the \

@@ -25,6 +25,8 @@ pub enum Cut {
     TooLarge(u64),
     #[error("{0}")]
     Placeholder(String),
+    #[error("{0}")]
+    Decoy(String),
     #[error("the request body stood still for 30 s")]
     Idle,
     #[error("the agent broke off its request body")]
@@ -108,7 +110,13 @@ impl Outgoing {
         if let Some(meter) = &self.meter {
             meter.take(length)?;
         }
-        self.guard.check(data).map_err(|error| Cut::Placeholder(told(&error)))
+        self.guard.check(data).map_err(|error| match error {
+            CredentialError::Decoy { .. } => Cut::Decoy(told(&error)),
+            CredentialError::Misplaced { .. }
+            | CredentialError::Required { .. }
+            | CredentialError::Unfit { .. }
+            | CredentialError::Secret { .. } => Cut::Placeholder(told(&error)),
+        })
     }
 
     fn cut(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
@@ -192,6 +200,7 @@ impl Body for Outgoing {
 pub fn told(error: &CredentialError) -> String {
     match error {
         CredentialError::Misplaced { .. }
+        | CredentialError::Decoy { .. }
         | CredentialError::Required { .. }
         | CredentialError::Unfit { .. } => error.to_string(),
         CredentialError::Secret { .. } => "the credential of this rule cannot be read".into(),

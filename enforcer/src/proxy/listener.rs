@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::shutdown::DRAIN;
 
 /// After an accept that failed for want of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often upstream connections that waited too long are closed.
 const SWEEP: Duration = Duration::from_secs(15);

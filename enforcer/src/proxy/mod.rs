@@ -2,11 +2,13 @@
 //!
 //! [`listener`] accepts for one session, [`connection`] finds out whose connection it is, [`sniff`]
 //! what it speaks; a [`Protocol`] then serves it and asks [`upstream`] for each admitted request.
-//! This layer knows no protocol by name: the table is handed in with [`Shared`].
+//! This layer knows no protocol by name: the table is handed in with [`Shared`]. [`forward`] relays what no
+//! protocol is spoken for.
 
 pub mod body;
 pub mod connection;
 pub mod dial;
+pub mod forward;
 pub mod idle;
 pub mod listener;
 pub mod pool;

@@ -32,6 +32,13 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// When it closes, it closes with a reset.
+    pub(super) fn reset(&self) {
+        reset(&self.stream);
+    }
+}
+
 /// Closes with a reset, so that the peer sees a refusal and not an empty answer.
 pub(super) fn reset(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);

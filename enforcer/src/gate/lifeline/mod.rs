@@ -1,5 +1,5 @@
-//! What is under way and may have to end early: agents' connections, admitted requests, pools of
-//! upstream connections.
+//! What is under way and may have to end early: agents' connections, admitted requests, forwarded
+//! connections, pools of upstream connections.
 //!
 //! Each holds a [`Lifeline`] that says what it depends on. When that goes away, the lifelines that
 //! depend on it are cut. Whoever takes one takes it *before* asking for leave to go on: then a
@@ -77,6 +77,10 @@ enum Kind {
         websocket: AtomicBool,
     },
     Upstream,
+    /// `loopback`: the port of the host's that the policy has to name; `None`: a port that the agent was started with.
+    Forward {
+        loopback: Option<u16>,
+    },
 }
 
 /// Held by what is under way, for as long as it is.
@@ -111,6 +115,16 @@ impl Lifelines {
         )
     }
 
+    /// For a forwarded connection that is about to be judged; `session` ends it too.
+    pub fn forward(
+        self: &Arc<Self>,
+        agent: &AgentName,
+        loopback: Option<u16>,
+        session: &CancellationToken,
+    ) -> Lifeline {
+        self.line(agent, Kind::Forward { loopback }, Vec::new(), session.child_token())
+    }
+
     /// For connections to an upstream that carry these secrets.
     pub fn upstream(self: &Arc<Self>, agent: &AgentName, secrets: Vec<String>) -> Lifeline {
         self.line(agent, Kind::Upstream, secrets, CancellationToken::new())
@@ -143,10 +157,13 @@ impl Lifelines {
         self.cut(&Cause::SecretChanged(name.to_owned()), uses)
     }
 
-    /// Every request that these policies do not allow at this moment as it was sent.
+    /// Every request that these policies do not allow at this moment as it was sent, every forward that they do not name.
     pub fn cut_disallowed(&self, policies: &PolicySet, at: Moment, cause: &Cause) -> usize {
         self.cut(cause, |line| match &line.kind {
             Kind::Connection | Kind::Upstream => false,
+            Kind::Forward { loopback } => !policies
+                .agent(line.agent.as_str())
+                .is_some_and(|policy| loopback.is_none_or(|port| policy.loopback().contains(&port))),
             Kind::Request { request, reading, websocket } => {
                 let (websocket, reading) = (websocket.load(Ordering::SeqCst), reading.load(Ordering::SeqCst));
                 let request = request.lock().unwrap_or_else(|e| e.into_inner()).clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use enforcer_policy::{AgentPolicy, Host, Tripwire};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body::Body as _;
@@ -15,9 +16,9 @@ use super::canonical::{self, Arrived};
 use super::inspect::{Inspected, Rest};
 use super::watch::InFlight;
 use super::{headers, serve, strict, upgrade};
-use crate::credential::{self, BodyGuard, CredentialError};
+use crate::credential::{self, Alarm, BodyGuard, CredentialError, Tripwires};
 use crate::gate::refusal::is_grpc;
-use crate::gate::{self, Admitted, Code, Refusal, doh};
+use crate::gate::{self, Admitted, Code, Refusal, Touched, doh};
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
@@ -82,6 +83,8 @@ pub async fn exchange(
         return manner.refuse(&refusal, in_flight, false);
     }
     let line = gate::line(&asked);
+    let watched = Watched::of(&connection, &asked.host);
+    let touched = watched.as_ref().and_then(|watched| watched.wires.head(&parts).cloned());
     // Rules see the headers that are sent, so they are cleaned first.
     let wanted = upgrade::wanted(&mut parts);
     headers::clean_request(&mut parts.headers);
@@ -96,7 +99,9 @@ pub async fn exchange(
         Ok(admitted) => admitted,
         Err(refusal) => {
             manner.drain(body).await;
-            return manner.refuse(&refusal, in_flight, false);
+            let answer = manner.refuse(&refusal, in_flight, false);
+            trip(&connection, watched.as_ref(), touched.as_ref());
+            return answer;
         }
     };
     let Admitted { permit, guard, policy, lifeline, place, upload, download } = admitted;
@@ -104,6 +109,13 @@ pub async fn exchange(
     let mut record = Record::new(guard, lifeline, place, download, start);
     let cutoff = record.cutoff();
 
+    if let Some(decoy @ Touched::Decoy { name }) = &touched {
+        manner.drain(body).await;
+        let why = CredentialError::Decoy { name: name.clone() };
+        let answer = told.refuse(record, in_flight, Code::DecoyUsed, credential_text(&why));
+        trip(&connection, watched.as_ref(), Some(decoy));
+        return answer;
+    }
     let limit = [permit.rule().max_body, policy.max_body()].into_iter().flatten().min();
     let announced = before.len() as u64 + body.as_ref().map_or(0, |body| body.size_hint().lower());
     if let Some(limit) = limit.filter(|limit| announced > *limit) {
@@ -128,6 +140,7 @@ pub async fn exchange(
     if wanted.is_some() {
         record.lifeline().opens_websocket();
     }
+    let host = permit.request().host.clone();
     let brought = permit.credential().map(|credential| credential.name.clone());
 
     let authorizing = credential::authorize(permit, parts, &policy, &shared.placeholders, &shared.secrets);
@@ -137,7 +150,10 @@ pub async fn exchange(
         Ok(Err(error)) => {
             tracing::warn!(%error, agent = %told.agent, id = %record.id(), "a credential was not attached");
             manner.drain(body).await;
-            return told.refuse(record, in_flight, unauthorized(&error), credential_text(&error));
+            let answer = told.refuse(record, in_flight, unauthorized(&error), credential_text(&error));
+            // A stray placeholder is among what is refused there.
+            trip(&connection, watched.as_ref(), touched.as_ref());
+            return answer;
         }
     };
     let mut authorized = authorized;
@@ -150,7 +166,10 @@ pub async fn exchange(
     }
     let needles = Arc::new(Needles::new(&authorized.guarded));
 
-    let guard = BodyGuard::new(&policy, &shared.placeholders);
+    // By the policy that the request was admitted by.
+    let tripwires =
+        Tripwires::new(&policy, &shared.placeholders, &host).with_alarm(alarm(&connection, &policy, &host));
+    let guard = BodyGuard::new(tripwires);
     let (outgoing, carriage) = match &wanted {
         Some(wanted) => {
             wanted.write(&mut authorized.parts.headers);
@@ -207,6 +226,34 @@ pub async fn exchange(
         }
         Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
     }
+}
+
+/// What a request is watched for before anything is decided about it.
+struct Watched {
+    wires: Tripwires,
+    tripwire: Tripwire,
+    host: String,
+}
+
+impl Watched {
+    /// `None`: an agent without a policy has neither decoys nor placeholders.
+    fn of(connection: &Connection, host: &Host) -> Option<Self> {
+        let policy = connection.shared.gate.policy(&connection.caller)?;
+        let wires = Tripwires::new(&policy, &connection.shared.placeholders, host);
+        Some(Watched { wires, tripwire: policy.tripwire(), host: host.to_string() })
+    }
+}
+
+/// After the answer is made: what it sets off may cut this very connection.
+fn trip(connection: &Connection, watched: Option<&Watched>, touched: Option<&Touched>) {
+    if let (Some(watched), Some(touched)) = (watched, touched) {
+        connection.shared.gate.trip(&connection.caller, watched.tripwire, touched, &watched.host);
+    }
+}
+
+fn alarm(connection: &Arc<Connection>, policy: &AgentPolicy, host: &Host) -> Alarm {
+    let (connection, tripwire, host) = (connection.clone(), policy.tripwire(), host.to_string());
+    Arc::new(move |touched| connection.shared.gate.trip(&connection.caller, tripwire, touched, &host))
 }
 
 /// How the agent speaks, kept after the head has gone upstream.
@@ -316,6 +363,7 @@ impl Told {
 fn unauthorized(error: &CredentialError) -> Code {
     match error {
         CredentialError::Misplaced { .. } => Code::PlaceholderMisplaced,
+        CredentialError::Decoy { .. } => Code::DecoyUsed,
         CredentialError::Required { .. } => Code::PlaceholderRequired,
         CredentialError::Secret { .. } => Code::CredentialUnavailable,
         CredentialError::Unfit { .. } => Code::CredentialUnfit,

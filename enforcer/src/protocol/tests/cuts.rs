@@ -17,7 +17,7 @@ use crate::switches::Off;
 const SOON: Duration = Duration::from_secs(5);
 
 fn off() -> Off {
-    Off { at: 1, uid: 0, reason: None, frozen: false }
+    Off { at: 1, uid: 0, reason: None, frozen: false, quarantine: false }
 }
 
 /// As `enforcer agent disable one` does it.
