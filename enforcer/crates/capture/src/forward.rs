@@ -36,9 +36,9 @@ impl Forward {
     /// Where it listens: an agent's loopback is IPv4 and IPv6.
     pub(crate) fn addresses(self) -> Vec<SocketAddr> {
         match self {
-            Forward::Loopback(port) => {
-                [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, port)).to_vec()
-            }
+            Forward::Loopback(port) => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+                .map(|ip| SocketAddr::new(ip, port))
+                .to_vec(),
             Forward::Published(publish) => vec![publish.at()],
         }
     }

@@ -73,7 +73,8 @@ impl Inherited {
     /// else there is of the namespace.
     pub(super) fn listener(&mut self, netns_cookie: u64, at: SocketAddr) -> Option<OwnedFd> {
         let found = self.0.iter().position(|fd| {
-            sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie) && is(fd, &(SocketType::STREAM, at))
+            sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie)
+                && is(fd, &(SocketType::STREAM, at))
         })?;
         Some(self.0.swap_remove(found))
     }
