@@ -323,6 +323,7 @@ impl Told {
         let (code, wait) = match cut {
             Cut::TooLarge(_) => (Code::TooLarge, None),
             Cut::Placeholder(_) => (Code::PlaceholderMisplaced, None),
+            Cut::Decoy(_) => (Code::DecoyUsed, None),
             Cut::Idle | Cut::BrokenOff => (Code::BadRequest, None),
             Cut::Withdrawn => (Code::Withdrawn, None),
             Cut::Metered { code, wait, .. } => (code, wait),

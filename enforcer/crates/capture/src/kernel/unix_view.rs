@@ -7,9 +7,9 @@
 //! By hand, because the library knows neither these hooks nor calls of kernel functions, and only those can change a path.
 //! Per call, in this order; whatever fails refuses:
 //! - the caller is an agent in force;
-//! - it is in the first user namespace: in one of its own it could mount over the view, or change its root;
 //! - an abstract name passes, as its namespace is the network's and not the host's;
-//! - a path is absolute, without `..`, and short enough to be moved.
+//! - a path is absolute, without `..`, and short enough to be moved;
+//! - the caller is in the first user namespace: in one of its own it could mount over the view, or change its root.
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -55,24 +55,6 @@ pub(super) fn program(types: &Types, made: &Made<'_>) -> io::Result<Vec<u64>> {
     code.call(MAP_LOOKUP_ELEM);
     code.refuse_if(EQUAL, R0, 0);
 
-    code.call(GET_CURRENT_TASK);
-    code.copy(R3, R0);
-    let steps = [
-        (types.member("task_struct", "cred")?, 8),
-        (types.member("cred", "user_ns")?, 8),
-        (types.member("user_namespace", "ns")? + types.member("ns_common", "inum")?, 4),
-    ];
-    for (offset, size) in steps {
-        code.add(R3, offset);
-        code.clear(scratch);
-        code.point(R1, scratch);
-        code.set(R2, size);
-        code.call(PROBE_READ_KERNEL);
-        code.load(R3, R10, scratch, DOUBLE_WORD);
-    }
-    code.set_low(R2, FIRST_USER_NAMESPACE);
-    code.refuse_if_not_same(R3, R2);
-
     code.copy(R1, R6);
     code.call_kernel(types.function("bpf_cast_to_kern_ctx")?);
     code.copy(R7, R0);
@@ -96,12 +78,32 @@ pub(super) fn program(types: &Types, made: &Made<'_>) -> io::Result<Vec<u64>> {
     code.copy(R3, R8);
     code.add(R3, SUN_PATH_AT);
     code.call(PROBE_READ_KERNEL_STR);
-    // The length with its NUL.
+    // The length with its NUL; what could not be read is too large as well.
     code.copy(R9, R0);
+    code.refuse_if(GREATER, R9, longest + 1);
     code.load(R1, R10, path + prefix_len, BYTE);
     let is_abstract = code.jump_if(EQUAL, R1, 0);
     code.refuse_if(NOT_EQUAL, R1, i32::from(b'/'));
     code.refuse_if(GREATER, R9, longest);
+
+    code.call(GET_CURRENT_TASK);
+    code.copy(R3, R0);
+    let steps = [
+        (types.member("task_struct", "cred")?, 8),
+        (types.member("cred", "user_ns")?, 8),
+        (types.member("user_namespace", "ns")? + types.member("ns_common", "inum")?, 4),
+    ];
+    for (offset, size) in steps {
+        code.add(R3, offset);
+        code.clear(scratch);
+        code.point(R1, scratch);
+        code.set(R2, size);
+        code.call(PROBE_READ_KERNEL);
+        code.load(R3, R10, scratch, DOUBLE_WORD);
+    }
+    code.set_low(R2, FIRST_USER_NAMESPACE);
+    code.refuse_if_not_same(R3, R2);
+
     for at in path + prefix_len..path + SUN_PATH - 1 {
         code.load(R1, R10, at, BYTE);
         let no_dot = code.jump_if(NOT_EQUAL, R1, i32::from(b'.'));
