@@ -87,7 +87,7 @@ fn the_hosts_daemons_and_kernel_objects_are_out_of_reach() {
     let run_name = world.run_dir.file_name().unwrap().to_str().unwrap();
     let mut seen: Vec<_> = world.shell("ls /run").lines().map(str::to_owned).collect();
     seen.sort();
-    assert_eq!(seen, [run_name, "lock", "user"]);
+    assert_eq!(seen, [run_name, "lock", "own", "user"]);
     assert_eq!(world.shell(&format!("ls {}", world.run_dir.display())), "trust\n");
     assert_eq!(world.shell("ls -A /sys/fs/bpf /tmp/.X11-unix 2>/dev/null | grep -v : | tr -d '\\n'"), "");
     let cgroup = world.root.display();
