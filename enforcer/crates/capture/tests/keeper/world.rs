@@ -33,7 +33,10 @@ impl World {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         assert!(rustix::process::geteuid().is_root(), "these tests make namespaces and need root");
         let name = format!("enforcer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
-        let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir_in("/var/tmp").unwrap();
+        let dir = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir_in("/var/tmp")
+            .unwrap();
         let run_dir = place(&name);
         let notices = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         notices.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
