@@ -433,7 +433,11 @@ async fn a_head_touches_a_tripwire_by_a_decoy_anywhere_and_by_a_placeholder_at_a
         assert_eq!(touched(host, &format!("/x?y={decoy}"), "x"), bitten);
         assert_eq!(touched(host, "/", &format!("Basic {{b64:x:{decoy}}}")), bitten);
         assert_eq!(touched(host, &format!("/%67{decoy}"), "x"), bitten, "beside an escape");
-        assert_eq!(touched(host, "/", &format!("Bearer {}", &decoy[..43])), None, "not all of it");
+        assert_eq!(
+            touched(host, "/", &format!("Bearer {}", decoy.strip_suffix(|_| true).unwrap())),
+            None,
+            "not all of it"
+        );
     }
     let strayed = Some(Touched::Stray { credential: "gh".into() });
     assert_eq!(touched("gh", "/", "Bearer {gh}"), None);
@@ -462,7 +466,7 @@ async fn a_decoy_in_a_body_ends_it_and_raises_the_alarm_once_it_is_complete() {
         assert_eq!(*heard.lock().unwrap(), [Touched::Decoy { name: "aws".into() }], "by {size}");
     }
     let mut guard = BodyGuard::new(world.tripwires("free.example"));
-    for chunk in body.replace(&decoy, &decoy[1..]).as_bytes().chunks(3) {
+    for chunk in body.replace(&decoy, decoy.strip_prefix(|_| true).unwrap()).as_bytes().chunks(3) {
         guard.check(chunk).unwrap();
     }
 }

@@ -87,7 +87,9 @@ impl Gate {
             host: host.to_owned(),
             reason,
         };
-        if let Some(Err(error)) = self.tripped.as_ref().map(|sender| sender.try_send(tripped)) {
+        if let Some(sender) = &self.tripped
+            && let Err(error) = sender.try_send(tripped)
+        {
             tracing::error!(%agent, %error, "a tripwire has no receipt");
         }
     }

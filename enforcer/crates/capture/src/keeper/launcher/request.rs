@@ -115,7 +115,7 @@ fn allowed(keeper: &Keeper, launch: Launch, descriptors: Vec<OwnedFd>, caller: u
     if launch.publish.len() > MOST {
         return Err(Error::refused(format!("at most {MOST} ports can be published"), "publish fewer"));
     }
-    launch.publish.iter().try_for_each(|publish| publish.check(peer.uid))?;
+    launch.publish.iter().try_for_each(|publish| publish.check(caller))?;
     let settings = &keeper.settings;
     let identity = match &launch.user {
         Some(user) => identity::of_user(user, caller)?,
