@@ -15,6 +15,7 @@ use super::ControlState;
 use super::error::Failure;
 use super::handlers::Answer;
 use super::server::Caller;
+use super::switchboard::By;
 
 /// The last proof of each agent since the daemon started.
 #[derive(Debug, Default)]
@@ -72,6 +73,6 @@ pub(super) async fn proved(
         true => ("proof_held", None),
         false => ("proof_failed", Some(format!("got out: {}", proved.told.leaks.join(", ")))),
     };
-    state.switchboard.record(&agent, "prove", code, words, &[], &peer).await;
+    state.switchboard.record(&agent, "prove", code, words, &[], By::of(&peer)).await;
     Ok(Json(proved))
 }

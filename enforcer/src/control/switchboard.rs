@@ -232,7 +232,7 @@ impl Switchboard {
 }
 
 /// Who caused a switch, for its receipt.
-struct By {
+pub(super) struct By {
     session: String,
     cgroup: u64,
     pid: u32,
@@ -244,7 +244,7 @@ struct By {
 
 impl By {
     /// Somebody at the control socket.
-    fn of(peer: &Peer) -> Self {
+    pub(super) fn of(peer: &Peer) -> Self {
         By {
             session: String::new(),
             cgroup: peer.cgroup_id.unwrap_or_default(),
