@@ -72,11 +72,11 @@ impl Inherited {
     /// The TCP listener at this address of a network namespace. To be asked for before [`Inherited::listeners`], which closes what
     /// else there is of the namespace.
     pub(super) fn listener(&mut self, netns_cookie: u64, at: SocketAddr) -> Option<OwnedFd> {
-        let found = self.0.iter().position(|fd| {
+        let found = self.sockets.iter().position(|fd| {
             sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie)
                 && is(fd, &(SocketType::STREAM, at))
         })?;
-        Some(self.0.swap_remove(found))
+        Some(self.sockets.swap_remove(found))
     }
 
     /// The socket at this path.
