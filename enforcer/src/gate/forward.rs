@@ -71,6 +71,7 @@ impl Gate {
             rule: None,
             reason: no.reason,
             retry_after: None,
+            report: None,
         };
         let durability = match self.judge_forward(passage, agent, policy.as_deref()) {
             Ok(durability) => durability,
