@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 mod kernel;
 mod policy;
+mod proxy;
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -16,11 +17,25 @@ pub(crate) enum Bench {
     Kernel,
     /// Decisions and reloads of a thousand rules: time and allocations
     Policy,
+    /// The data path: requests, connections and large bodies, beside nginx and haproxy
+    Proxy {
+        /// Write the table into enforcer/docs/performance.md as well
+        #[arg(long)]
+        write: bool,
+        /// How often each peer takes its turn
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Only the measurement; everything is built already
+        #[arg(long, hide = true)]
+        on_stage: bool,
+    },
 }
 
 pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
     match bench {
         Bench::Kernel => kernel::bench(root),
         Bench::Policy => policy::bench(root),
+        Bench::Proxy { write, rounds, on_stage: false } => proxy::prepare_and_measure(root, *write, *rounds),
+        Bench::Proxy { write, rounds, on_stage: true } => proxy::measure(root, *write, *rounds),
     }
 }

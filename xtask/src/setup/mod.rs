@@ -58,9 +58,14 @@ fn packages(root: &Path) -> Result<()> {
         let names: Vec<_> = PACKAGES.iter().map(|(name, _)| *name).collect();
         bail!("this is not Debian or Ubuntu. Install the equivalents of: {}", names.join(" "));
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|(name, _)| !present(name)).collect();
+    ensure_packages(root, PACKAGES)
+}
+
+/// Installs those that are missing.
+pub(crate) fn ensure_packages(root: &Path, packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|(name, _)| !present(name)).collect();
     if missing.is_empty() {
-        done(&format!("{} Debian packages", PACKAGES.len()));
+        done(&format!("{} Debian packages", packages.len()));
         return Ok(());
     }
     for (name, why) in &missing {
