@@ -18,6 +18,10 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const IPV4_PLAIN: u8 = 0x45;
 /// More fragments, or a fragment offset.
 const IPV4_FRAGMENT: u16 = 0x3fff;
+/// The hop-by-hop header that the kernel itself puts before a TCP segment which it means to cut later and whose length does not fit into 16 bits
+/// (`ip6_xmit`, `struct hop_jumbo_hdr`): one option, the jumbo payload (RFC 2675), behind the number of the next header.
+const HOP_BY_HOP: u8 = 0;
+const JUMBO: [u8; 3] = [0, 0xc2, 4];
 
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
@@ -111,10 +115,16 @@ impl Packet {
                 // The next header of a packet with extension headers is neither TCP nor UDP: refused by protocol.
                 let protocol: u8 = ctx.load(6).ok()?;
                 let addr_be: [u32; 4] = ctx.load(24).ok()?;
+                let (protocol, header_len) = if protocol == HOP_BY_HOP {
+                    let option: [u8; 4] = ctx.load(40).ok()?;
+                    if option[1..] == JUMBO { (option[0], 48) } else { (protocol, 40) }
+                } else {
+                    (protocol, 40)
+                };
                 Some(Packet {
                     to: Destination { addr_be, port: 0 },
                     protocol: u32::from(protocol),
-                    header_len: 40,
+                    header_len,
                     plain: true,
                 })
             }

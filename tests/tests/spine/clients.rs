@@ -160,3 +160,19 @@ fn a_large_answer_arrives_whole() {
     let output = daemon.shell("bot", "curl -sS https://api.example.test/big | wc -c").unwrap();
     assert_eq!(output.stdout.trim(), (4 << 20).to_string(), "{output}");
 }
+
+/// On loopback the kernel makes segments longer than an IPv6 header can say, and puts a header of its own before them. When the packet
+/// program refused that, uploads crept.
+#[test]
+fn large_uploads_arrive_at_speed_in_both_families() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    for (family, uri) in [("-4", "/v1/notes?upload=4"), ("-6", "/v1/notes?upload=6")] {
+        let url = format!("https://api.example.test{uri}");
+        let line = format!(
+            "head -c 33554432 /dev/zero | curl -sS {family} --http1.1 -X POST -H Expect: -T - '{url}'"
+        );
+        let output = daemon.shell("bot", &line).unwrap();
+        assert!(output.ok() && output.stdout.contains(r#""credential":"right""#), "{output}");
+    }
+}
