@@ -25,6 +25,9 @@ pub(crate) enum Bench {
         /// How often each peer takes its turn
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Only the loads whose names hold this
+        #[arg(long, default_value = "")]
+        only: String,
         /// Only the measurement; everything is built already
         #[arg(long, hide = true)]
         on_stage: bool,
@@ -35,7 +38,9 @@ pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
     match bench {
         Bench::Kernel => kernel::bench(root),
         Bench::Policy => policy::bench(root),
-        Bench::Proxy { write, rounds, on_stage: false } => proxy::prepare_and_measure(root, *write, *rounds),
-        Bench::Proxy { write, rounds, on_stage: true } => proxy::measure(root, *write, *rounds),
+        Bench::Proxy { write, rounds, only, on_stage: false } => {
+            proxy::prepare_and_measure(root, *write, *rounds, only)
+        }
+        Bench::Proxy { write, rounds, only, on_stage: true } => proxy::measure(root, *write, *rounds, only),
     }
 }

@@ -271,3 +271,30 @@ async fn trailers_of_a_request_go_nowhere() {
     assert_eq!(text(response).await, "None");
     assert_eq!(&world.seen()[0].body[..], b"body");
 }
+
+#[tokio::test]
+async fn large_uploads_in_chunks_arrive_whole() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::new().await;
+    let agent = world.tls("one", "api.test", &["http/1.1"]).await.unwrap();
+    let (mut reading, mut writing) = tokio::io::split(agent);
+    let head = format!(
+        "POST /token/x HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        world.authority()
+    );
+    // As curl cuts them.
+    let chunk = [b"fff4\r\n".as_slice(), &[b'x'; 0xfff4], b"\r\n"].concat();
+    let sending = async move {
+        writing.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..256 {
+            writing.write_all(&chunk).await.unwrap();
+        }
+        writing.write_all(b"0\r\n\r\n").await.unwrap();
+        writing
+    };
+    let mut answer = [0; 15];
+    let (_writing, read) = tokio::join!(sending, reading.read_exact(&mut answer));
+    read.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert_eq!(world.seen()[0].body.len(), 256 * 0xfff4);
+}

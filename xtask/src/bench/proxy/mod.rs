@@ -25,7 +25,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// From a bare machine to the table. `write`: into `enforcer/docs/performance.md` as well.
-pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize) -> Result<()> {
+pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize, only: &str) -> Result<()> {
     setup::setup(root)?;
     setup::ensure_packages(root, PACKAGES)?;
     bpf::build(root)?;
@@ -34,7 +34,8 @@ pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize) -> Re
     let me = std::env::current_exe().context("find this programme")?;
     let product = format!("ENFORCER_BIN={}", root.join("target/release/enforcer").display());
     let (me, rounds) = (me.display().to_string(), rounds.to_string());
-    let mut words = vec!["env", &product, &me, "bench", "proxy", "--on-stage", "--rounds", &rounds];
+    let mut words =
+        vec!["env", &product, &me, "bench", "proxy", "--on-stage", "--rounds", &rounds, "--only", only];
     if write {
         words.push("--write");
     }
@@ -42,7 +43,7 @@ pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize) -> Re
 }
 
 /// On the stage, as root.
-pub(super) fn measure(root: &Path, write: bool, rounds: usize) -> Result<()> {
+pub(super) fn measure(root: &Path, write: bool, rounds: usize, only: &str) -> Result<()> {
     if std::thread::available_parallelism()?.get() < 2 {
         note("one processor: generator, upstream and proxies share it, and ratios say little");
     }
@@ -57,7 +58,7 @@ pub(super) fn measure(root: &Path, write: bool, rounds: usize) -> Result<()> {
     let peers = peers::all(&nginx, &haproxy, &daemon)?;
     let mut results = report::Results::default();
     for round in 1..=rounds {
-        for row in load::ROWS {
+        for row in load::ROWS.iter().filter(|row| row.name.contains(only)) {
             run::note(&format!("round {round} of {rounds}: {}", row.name));
             for peer in &peers {
                 results.add(row.name, peer.name, (row.measure)(&world, peer)?);

@@ -79,7 +79,7 @@ impl Drop for Server {
     }
 }
 
-/// nginx outside: 1 KiB at every path, a large body at `/bulk`, and a `POST` of any size is taken.
+/// nginx outside: 1 KiB at every path, a large body at `/bulk`, and at `/take` any body is read to its end.
 pub(super) fn upstream(world: &World) -> Result<Server> {
     let d = world.dir.join("bench");
     fs::create_dir(&d)?;
@@ -91,10 +91,10 @@ pub(super) fn upstream(world: &World) -> Result<Server> {
 events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {temporary}
   server {{ listen {v4}:{UPSTREAM} ssl http2 backlog=4096; http2_max_concurrent_streams 256;
-    ssl_certificate {pki}/server.pem; ssl_certificate_key {pki}/server.key;
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {pki}/server.pem; ssl_certificate_key {pki}/server.key;
     location / {{ default_type text/plain; return 200 {body}; }}
     location = /bulk {{ alias {d}/bulk; }}
-    location = /take {{ proxy_pass http://127.0.0.1:9080; proxy_request_buffering off; proxy_http_version 1.1; }}
+    location = /take {{ proxy_pass http://127.0.0.1:9080; }}
   }}
   server {{ listen 127.0.0.1:9080; location / {{ return 200; }} }}
 }}
@@ -106,7 +106,8 @@ http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {t
     let file = world.dir.join("bench/up.conf");
     fs::write(&file, text)?;
     let command = world.outside(&["nginx", "-c", &file.display().to_string()]);
-    serve(command, &world.dir.join("bench/up.pid"))
+    let port = UPSTREAM.to_string();
+    serve(command, &file, || world.outside(&["ss", "-Hltn", "sport", "=", &port]))
 }
 
 /// The daemon, with everything on, for one agent.
@@ -132,7 +133,7 @@ events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {temporary}
   upstream up {{ server {server}:{UPSTREAM}; keepalive 512; keepalive_requests 100000000; }}
   server {{ listen {host}:{NGINX} ssl http2 backlog=4096;
-    ssl_certificate {pki}/server.pem; ssl_certificate_key {pki}/server.key;
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {pki}/server.pem; ssl_certificate_key {pki}/server.key;
     location / {{ proxy_pass https://up; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host {api}:{UPSTREAM};
       proxy_set_header Authorization \"Bearer {bearer}\"; proxy_ssl_verify on; proxy_ssl_trusted_certificate {pki}/ca.pem;
       proxy_ssl_name {api}; proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.3; proxy_request_buffering off; }}
@@ -149,7 +150,8 @@ http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {t
     let file = world.dir.join("bench/nginx.conf");
     fs::write(&file, text)?;
     let command = world.on_host(&["nginx", "-c", &file.display().to_string()]);
-    serve(command, &world.dir.join("bench/nginx.pid"))
+    let port = NGINX.to_string();
+    serve(command, &file, || world.on_host(&["ss", "-Hltn", "sport", "=", &port]))
 }
 
 pub(super) fn haproxy(world: &World) -> Result<Server> {
@@ -171,9 +173,9 @@ pub(super) fn haproxy(world: &World) -> Result<Server> {
     );
     let file = d.join("haproxy.cfg");
     fs::write(&file, text)?;
-    let pid = d.join("haproxy.pid");
-    let words = ["haproxy", "-db", "-p", &pid.display().to_string(), "-f", &file.display().to_string()];
-    serve(world.on_host(&words), &pid)
+    let words = ["haproxy", "-db", "-f", &file.display().to_string()];
+    let port = HAPROXY.to_string();
+    serve(world.on_host(&words), &file, || world.on_host(&["ss", "-Hltn", "sport", "=", &port]))
 }
 
 /// In the order in which they take turns. `direct` is what generator and upstream can do at all.
@@ -210,16 +212,17 @@ fn temporary(dir: &str, name: &str) -> String {
         .concat()
 }
 
-/// Starts it and waits for its pid file, which it writes once it listens.
-fn serve(mut command: Command, pid: &Path) -> Result<Server> {
+/// Starts it and waits until `listening` prints its listener.
+fn serve(mut command: Command, file: &Path, listening: impl Fn() -> Command) -> Result<Server> {
     use std::os::unix::process::CommandExt;
     let typed = command::typed(&command);
-    let log = fs::File::create(pid.with_extension("out"))?;
+    let path = file.with_extension("out");
+    let log = fs::File::create(&path)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
     let server = Server(command.spawn().with_context(|| format!("start `{typed}`"))?);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while fs::read(pid).map_or(true, |text| text.is_empty()) {
-        let said = || fs::read_to_string(pid.with_extension("out")).unwrap_or_default();
+    while command::run(listening(), Duration::from_secs(5))?.stdout.is_empty() {
+        let said = || fs::read_to_string(&path).unwrap_or_default();
         ensure!(Instant::now() < deadline, "`{typed}` did not start:\n{}", said());
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -38,7 +38,7 @@ impl Results {
             "Ratios to nginx, taken within a round: median (lowest to highest) of {rounds} rounds. Cost is processor time of the proxy for \
              one request (µs), or one GiB (s).\n\n| load | peer | requests or GiB/s | cost | p50 | p99 | cost itself |\n|---|---|---|---|---|---|---|\n"
         );
-        for row in ROWS {
+        for row in ROWS.iter().filter(|row| self.cells.contains_key(&(row.name, BASE))) {
             for peer in PEERS {
                 let ratio = |of: fn(&Cell) -> Option<f64>| self.ratio(row.name, peer, of);
                 let cost = self.values(row.name, peer, |cell| Some(cell.cost)).map_or(String::new(), |all| {
