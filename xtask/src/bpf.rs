@@ -7,14 +7,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::setup::bpf_toolchain::{TARGET, ensure_toolchain};
+use crate::setup::bpf_toolchain::{Compiler, TARGET, ensure_toolchain};
 
 /// Where the host crate's build script looks for the object.
 const OBJECT: &str = "target/bpf/enforcer.bpf.o";
 
-/// Builds the object for the workspace at `root`, with the toolchain installed first if need be.
-pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    let toolchain = ensure_toolchain(root)?;
+/// Builds the object for the workspace at `root`, with the toolchain installed first if need be:
+/// any that there is, or the one that is wanted.
+pub(crate) fn build(root: &Path, wanted: Option<Compiler>) -> Result<PathBuf> {
+    let toolchain = ensure_toolchain(root, wanted)?;
     anstream::println!("eBPF toolchain: {toolchain}");
 
     let build_dir = root.join("target/bpf-build");

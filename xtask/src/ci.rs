@@ -14,7 +14,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     step(root, "Format of the kernel half", &kernel_half)?;
     tidy::tidy(root)?;
     // The host crate embeds the object, so it comes before anything that compiles the host crate.
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     step(root, "Lints", &["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     fuzz::smoke(root)?;
     // Private items are documented too, so a link to one leads somewhere.

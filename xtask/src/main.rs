@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::setup::bpf_toolchain::Compiler;
+
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
@@ -38,7 +40,11 @@ enum Chore {
     /// Install what is missing: Debian packages, the BPF toolchain, nextest. Safe to repeat
     Setup,
     /// Build the programs for the kernel
-    Bpf,
+    Bpf {
+        /// Build with this compiler, not with the first that is there
+        #[arg(long, value_enum)]
+        toolchain: Option<Compiler>,
+    },
     /// Set up, build and show the product working, in under a minute once built
     Demo {
         /// Only the show; everything is built already
@@ -85,7 +91,9 @@ fn main() -> ExitCode {
 fn chore(chore: Chore, root: &Path) -> Result<()> {
     match chore {
         Chore::Setup => setup::setup(root),
-        Chore::Bpf => bpf::build(root).map(|object| run::done(&format!("built {}", object.display()))),
+        Chore::Bpf { toolchain } => {
+            bpf::build(root, toolchain).map(|object| run::done(&format!("built {}", object.display())))
+        }
         Chore::Demo { on_stage: false } => demo::prepare_and_show(root),
         Chore::Demo { on_stage: true } => demo::show(),
         Chore::Test { rest } => test::test(root, &rest),

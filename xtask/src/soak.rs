@@ -12,7 +12,7 @@ const ROUNDS: &[(&str, &str)] = &[("ENFORCER_RESTARTS", "100"), ("ENFORCER_RELOA
 
 pub(crate) fn soak(root: &Path) -> Result<()> {
     setup::setup(root)?;
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     step(root, "Building", &["cargo", "build", "--workspace", "--all-targets"])?;
     let mut environment = test::runner(root)?;
     environment.extend(ROUNDS.iter().map(|(name, rounds)| (*name, (*rounds).to_owned())));

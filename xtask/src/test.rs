@@ -9,7 +9,7 @@ use crate::{bpf, setup};
 
 pub(crate) fn test(root: &Path, rest: &[String]) -> Result<()> {
     setup::setup(root)?;
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     // All binaries: the tests drive `enforcer`, which no test target depends on.
     step(root, "Building", &["cargo", "build", "--workspace", "--all-targets"])?;
     let mut words =

@@ -10,7 +10,7 @@ use crate::{bpf, setup};
 
 pub(super) fn bench(root: &Path) -> Result<()> {
     setup::setup(root)?;
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     // Unoptimized like the tests, from what they have built: the time is the kernel's.
     let words = ["cargo", "bench", "--profile", "dev", "-p", "enforcer-capture", "--bench", "kernel"];
     step_with(root, "Measuring the programs in the kernel", &words, &runner(root)?)

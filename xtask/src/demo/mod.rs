@@ -19,7 +19,7 @@ use crate::{bpf, setup};
 pub(crate) fn prepare_and_show(root: &Path) -> Result<()> {
     setup::setup(root)?;
     run::title("Building");
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     step(
         root,
         "Building the product",

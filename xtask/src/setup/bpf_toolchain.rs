@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::bpf::run;
 use crate::run::as_root;
@@ -16,6 +17,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
+const NIGHTLY: &str = "rustup toolchain install nightly --component rust-src";
 const DEBIAN_COMPILER_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_LLVM_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev"];
 
@@ -26,11 +28,12 @@ pub(crate) struct Toolchain {
     linker: PathBuf,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Compiler {
-    /// Debian's rustc with `core` for the target prebuilt.
+/// The two ways to a `core` for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compiler {
+    /// Debian's rustc with `core` for the target prebuilt
     Debian,
-    /// A rustup nightly with `rust-src`.
+    /// A rustup nightly that builds `core` from its component rust-src
     Nightly,
 }
 
@@ -79,29 +82,45 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// Finds the toolchain, or installs it (Debian and its derivatives, as root).
-pub(crate) fn ensure_toolchain(root: &Path) -> Result<Toolchain> {
-    let compiler = match find_compiler() {
-        Some(compiler) => compiler,
-        None => {
+/// Finds the toolchain, or installs Debian's (on it and its derivatives, as root). With `wanted` it is that compiler or none.
+pub(crate) fn ensure_toolchain(root: &Path, wanted: Option<Compiler>) -> Result<Toolchain> {
+    let found = match wanted {
+        Some(compiler) => compiler.is_there().then_some(compiler),
+        None => Compiler::value_variants().iter().copied().find(Compiler::is_there),
+    };
+    let compiler = match (found, wanted) {
+        (Some(compiler), _) => compiler,
+        (None, Some(Compiler::Nightly)) => {
+            bail!("there is no rustup nightly with the source of `core`. Install it: {NIGHTLY}")
+        }
+        (None, None | Some(Compiler::Debian)) => {
             install(DEBIAN_COMPILER_PACKAGES)?;
-            find_compiler()
+            Some(Compiler::Debian)
+                .filter(Compiler::is_there)
                 .context("the packages are installed, but there is no `core` for the eBPF target")?
         }
     };
     Ok(Toolchain { compiler, linker: ensure_linker(root)? })
 }
 
-fn find_compiler() -> Option<Compiler> {
-    let debian = [DEBIAN_RUSTC, DEBIAN_CARGO].iter().all(|path| Path::new(path).is_file());
-    if debian && has_core(Path::new(DEBIAN_CORE)) {
-        return Some(Compiler::Debian);
+impl Compiler {
+    fn is_there(&self) -> bool {
+        match self {
+            Compiler::Debian => {
+                [DEBIAN_RUSTC, DEBIAN_CARGO].iter().all(|path| Path::new(path).is_file())
+                    && has_core(Path::new(DEBIAN_CORE))
+            }
+            Compiler::Nightly => nightly_sysroot()
+                .is_some_and(|root| root.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file()),
+        }
     }
-    let sysroot =
+}
+
+fn nightly_sysroot() -> Option<PathBuf> {
+    let asked =
         Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]).output().ok()?;
-    let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout).ok()?.trim());
-    let source = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
-    (sysroot.is_absolute() && source.is_file()).then_some(Compiler::Nightly)
+    let sysroot = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
+    sysroot.is_absolute().then_some(sysroot)
 }
 
 fn has_core(folder: &Path) -> bool {
@@ -152,7 +171,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").is_file() {
         bail!(
             "the eBPF toolchain is missing. On Debian or Ubuntu: apt-get install {wanted}. Elsewhere: a rustup nightly with \
-             rust-src (`rustup toolchain install nightly --component rust-src`) and LLVM 22 with headers at {LLVM}"
+             rust-src (`{NIGHTLY}`) and LLVM 22 with headers at {LLVM}"
         );
     }
     apt_get(&["update", "-q"])?;

@@ -48,7 +48,7 @@ pub(crate) fn setup(root: &Path) -> Result<()> {
     node(root)?;
     nextest(root)?;
     components(root);
-    bpf_toolchain::ensure_toolchain(root)?;
+    bpf_toolchain::ensure_toolchain(root, None)?;
     done("the toolchain for programs in the kernel");
     Ok(())
 }

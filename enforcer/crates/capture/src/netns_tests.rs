@@ -37,7 +37,8 @@ fn a_namespace_holds_lo_alone_and_our_listeners() {
     };
     let listeners = netns.open_listeners(&count).unwrap();
     assert_eq!(listeners.len(), 6);
-    assert_eq!(prepared.load(std::sync::atomic::Ordering::Relaxed), 2);
+    // Injector and resolver, over TCP in both families.
+    assert_eq!(prepared.load(std::sync::atomic::Ordering::Relaxed), 4);
     for listener in &listeners {
         assert_eq!(sys::netns_cookie(listener.as_fd()).unwrap(), netns.cookie);
     }

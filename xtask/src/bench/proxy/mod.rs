@@ -28,7 +28,7 @@ const PACKAGES: &[(&str, &str)] = &[
 pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize, only: &str) -> Result<()> {
     setup::setup(root)?;
     setup::ensure_packages(root, PACKAGES)?;
-    bpf::build(root)?;
+    bpf::build(root, None)?;
     step(root, "Building the product", &["cargo", "build", "--release", "-p", "enforcer", "--bins"])?;
     step(root, "Building the stage", &["cargo", "build", "-p", "enforcer-tests", "--bins"])?;
     let me = std::env::current_exe().context("find this programme")?;
