@@ -61,8 +61,8 @@ pub struct Intent {
     pub pid: u32,
     pub uid: u32,
     pub comm: String,
-    /// `https`, `http`, `dns`, `loopback` and `publish` (relayed unread), `connect` (refused in the kernel or before a
-    /// request was read)
+    /// `https`, `http`, `dns`, `tls`, `tcp`, `loopback` and `publish` (relayed unread), `connect` (refused in the kernel or
+    /// before a request was read)
     pub protocol: String,
     pub method: Option<String>,
     pub host: Option<String>,
@@ -77,7 +77,7 @@ pub struct Intent {
     pub verdict: Verdict,
     /// the rule that decided
     pub rule: Option<String>,
-    /// stable code: `allowed`, `no_rule`, `deny_rule`, `rate_limited`, `bad_request`, …
+    /// stable code: `allowed`, `would_deny` (passed only because it is observed), `no_rule`, `deny_rule`, `rate_limited`, `bad_request`, …
     pub reason: String,
     pub policy: Option<String>,
     /// the credential the rule brings, by name
@@ -122,10 +122,17 @@ pub struct Outcome {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub scrubbed: u32,
+    /// what the rule's `response` took out of the answer
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redacted: u32,
     pub first_byte_us: Option<u64>,
     pub total_us: u64,
     /// one plain sentence for a failure
     pub error: Option<String>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Outcome {

@@ -17,6 +17,8 @@ use super::exchange::{Said, ask};
 
 /// Names remembered, found or not.
 const CACHE_ENTRIES: usize = 4096;
+/// Addresses remembered of names. Agents can only have names looked up that their policies name.
+const PAST: usize = 16 * 1024;
 /// A name that was not found is asked for again after this long.
 const NEGATIVE: Duration = Duration::from_secs(5);
 /// A TTL of 0 would make each of a burst of requests ask again; one second is what stub resolvers use.
@@ -50,6 +52,8 @@ pub struct Resolver {
     hosts: HashMap<String, Arc<[IpAddr]>>,
     timeout: Duration,
     cache: Cache<Arc<str>, Entry>,
+    /// addresses that a name had, for connections to addresses that we gave out
+    past: Cache<(Arc<str>, IpAddr), ()>,
     flights: Mutex<HashMap<Arc<str>, Arc<OnceCell<Entry>>>>,
     lookups: Semaphore,
 }
@@ -75,6 +79,7 @@ impl Resolver {
             hosts: by_name.into_iter().map(|(name, addresses)| (name, addresses.into())).collect(),
             timeout,
             cache: Cache::new(CACHE_ENTRIES),
+            past: Cache::new(PAST),
             flights: Mutex::default(),
             lookups: Semaphore::new(MAX_LOOKUPS),
         }
@@ -99,10 +104,22 @@ impl Resolver {
         flight.cell.get_or_init(|| self.land(name)).await.found.clone()
     }
 
+    /// Is this an address of the host's, now or when it was last asked for? Programs keep addresses for
+    /// longer than names are good for, and servers give out a few of many.
+    pub async fn leads_to(&self, host: &Host, address: IpAddr) -> bool {
+        if host.name().is_some_and(|name| self.past.get(&(name.into(), address)).is_some()) {
+            return true;
+        }
+        self.lookup(host).await.is_ok_and(|found| found.contains(&address))
+    }
+
     /// Asks, and remembers what came of it.
     async fn land(&self, name: &str) -> Entry {
         let (found, ttl) = match self.ask_servers(name).await {
-            Ok((addresses, ttl)) => (Ok(addresses.into()), ttl.clamp(MIN_TTL, MAX_TTL)),
+            Ok((addresses, ttl)) => {
+                addresses.iter().for_each(|address| self.past.insert((name.into(), *address), ()));
+                (Ok(addresses.into()), ttl.clamp(MIN_TTL, MAX_TTL))
+            }
             Err(error) => (Err(error), NEGATIVE),
         };
         let entry = Entry { found, until: Instant::now() + ttl };

@@ -202,17 +202,27 @@ impl Session {
     /// Takes a token, or puts the refusal on record.
     async fn admit(&self) -> bool {
         // A panic cannot leave the bucket half changed in a way that grants more.
-        let taken = self.bucket.lock().unwrap_or_else(|e| e.into_inner()).take(Instant::now());
+        let (rate, burst) = self.rate();
+        let taken = self.bucket.lock().unwrap_or_else(|e| e.into_inner()).take(Instant::now(), rate, burst);
         match taken {
             Taken::Yes => true,
             Taken::No { report: 0 } => false,
             Taken::No { report } => {
                 let sentence =
-                    format!("{report} questions were refused: more than {RATE} a second are too many");
+                    format!("{report} questions were refused: more than {rate} a second are too many");
                 let refusal = Refusal { reason: "rate_limited", name: None, kind: None, sentence };
                 self.record(&refusal, None).await;
                 false
             }
+        }
+    }
+
+    /// Questions a second, and at once.
+    fn rate(&self) -> (f64, f64) {
+        let policies = self.policies.borrow();
+        match policies.agent(self.agent.name.as_str()).and_then(|policy| policy.dns_rate()) {
+            Some(rate) => (f64::from(rate.count) / rate.period.as_secs_f64(), f64::from(rate.burst)),
+            None => (RATE, BURST),
         }
     }
 
@@ -279,9 +289,9 @@ enum Taken {
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant) -> Taken {
+    fn take(&mut self, now: Instant, rate: f64, burst: f64) -> Taken {
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * RATE).min(BURST);
+        self.tokens = (self.tokens + elapsed * rate).min(burst);
         self.at = now;
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
@@ -304,12 +314,12 @@ mod tests {
     fn the_rate_holds_and_refusals_fold() {
         let start = Instant::now();
         let mut bucket = Bucket { tokens: BURST, at: start, dropped: 0, reported: None };
-        let passed = (0..150).filter(|_| bucket.take(start) == Taken::Yes).count();
+        let passed = (0..150).filter(|_| bucket.take(start, RATE, BURST) == Taken::Yes).count();
         assert_eq!(passed, 100);
         // The first refusal was reported at once, the other 49 wait for the next report.
         assert_eq!(bucket.dropped, 49);
         let later = start + Duration::from_secs(1);
-        let passed = (0..60).filter(|_| bucket.take(later) == Taken::Yes).count();
+        let passed = (0..60).filter(|_| bucket.take(later, RATE, BURST) == Taken::Yes).count();
         assert_eq!(passed, 50);
         assert_eq!(bucket.dropped, 9);
         assert_eq!(bucket.reported, Some(later));

@@ -27,6 +27,17 @@ pub(super) fn rates(
     of_agent.chain(of_rule).map(|key| Counter::new(key?).map_err(uncountable)).collect()
 }
 
+/// For a connection in which no request is seen.
+pub(super) fn connection_rates(policy: &AgentPolicy, rule: &Rule) -> Result<Vec<Counter>, No> {
+    let of_agent = policy.rates().iter().map(|rate| (None, rate));
+    let of_rule = rule.rates.iter().map(|rate| (Some(rule.name.clone()), rate));
+    let keys = of_agent.chain(of_rule).map(|(rule, rate)| {
+        let agent = policy.name.clone();
+        Key { agent, rule, limit: Limit::Requests(rate.clone()), value: None }
+    });
+    keys.map(|key| Counter::new(key).map_err(uncountable)).collect()
+}
+
 /// A path segment holds no `/`, so joined values cannot be taken for others.
 fn value(per: &[Box<str>], template: &Template, path: &str) -> Result<Option<String>, No> {
     if per.is_empty() {

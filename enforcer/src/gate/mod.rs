@@ -1,9 +1,9 @@
 //! The only code that says yes.
 //!
 //! [`Gate::admit`] judges one request: the agent's switch, policy (which may ask for the body), limits,
-//! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with; [`Gate::admit_forward`] does
-//! the same for a connection that is relayed unread. Every no is written down before it is told. A yes can be
-//! taken back: see [`lifeline`].
+//! then the durable intent, in that order, and makes the one [`Permit`] it may be sent with;
+//! [`Gate::admit_tunnel`] and [`Gate::admit_forward`] do the same for a connection that is relayed unread, to an upstream
+//! or to a port of the host's. Every no is written down before it is told. A yes can be taken back: see [`lifeline`].
 
 pub mod doh;
 mod forward;
@@ -13,12 +13,15 @@ mod meters;
 mod permit;
 pub mod refusal;
 mod trip;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use enforcer_policy::{AgentPolicy, Body, Decision, Moment, PolicySet, Reader, Request, Rule};
+use enforcer_policy::{
+    AgentPolicy, Body, Decision, Mode, Moment, Observed, PolicySet, Reader, Request, Rule,
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::Caller;
@@ -33,6 +36,10 @@ use limit::{Limits, Meter};
 pub use permit::{ForwardPermit, Permit};
 pub use refusal::{Code, Refusal};
 pub use trip::{Touched, Tripped, WAITING};
+pub use tunnel::{Tunnel, TunnelPermit};
+
+/// The reason of what passes only because it is observed.
+const WOULD_DENY: &str = "would_deny";
 
 /// How long a request waits for another of the agent's to end, where the policy bounds them.
 const CROWDED: Duration = Duration::from_secs(5);
@@ -161,8 +168,8 @@ impl Gate {
             return Err(self.refuse(intent, &request, No::because(Code::AgentDisabled, reason)).await);
         }
         let judged = match self.decide(&mut request, caller, bodies, &lifeline, &mut intent).await {
-            Ok((policy, decision)) => {
-                let judged = self.judge(&policy, &request, decision, &mut intent).await;
+            Ok((policy, observed)) => {
+                let judged = self.judge(&policy, &request, observed, &mut intent).await;
                 judged.map(|judged| (policy, judged))
             }
             Err(no) => Err(no),
@@ -268,9 +275,9 @@ impl Gate {
         bodies: &mut impl BodySource,
         lifeline: &Lifeline,
         intent: &mut Intent,
-    ) -> Result<(Arc<AgentPolicy>, Decision), No> {
+    ) -> Result<(Arc<AgentPolicy>, Observed), No> {
         let (policy, wanted) = match self.ask(request, caller, intent)? {
-            (policy, Decision::Needs(wanted)) => (policy, wanted),
+            (policy, Observed { decision: Decision::Needs(wanted), .. }) => (policy, wanted),
             decided => return Ok(decided),
         };
         lifeline.reads();
@@ -290,13 +297,13 @@ impl Gate {
         request: &Request,
         caller: &Caller,
         intent: &mut Intent,
-    ) -> Result<(Arc<AgentPolicy>, Decision), No> {
+    ) -> Result<(Arc<AgentPolicy>, Observed), No> {
         let Some(policy) = self.policy(caller) else {
             return Err(No::because(Code::NoPolicy, format!("agent `{}` has no policy", caller.agent.name)));
         };
         intent.policy = Some(policy.revision().to_owned());
-        let decision = policy.decide(request, Moment::from(SystemTime::now()));
-        Ok((policy, decision))
+        let observed = policy.observe(request, SystemTime::now().into());
+        Ok((policy, observed))
     }
 
     /// Obeys the decision, then the limits, in this order: the rule, a place among the agent's requests, its
@@ -305,10 +312,11 @@ impl Gate {
         &self,
         policy: &AgentPolicy,
         request: &Request,
-        decision: Decision,
+        observed: Observed,
         intent: &mut Intent,
     ) -> Result<Judged, No> {
         intent.action = policy.action(request, Moment::from(SystemTime::now()));
+        let Observed { decision, would_deny } = observed;
         let (rule, template) = match decision {
             Decision::Allow { rule, template } => (rule, template),
             Decision::Deny { rule: Some(rule) } => {
@@ -337,13 +345,25 @@ impl Gate {
                 return Err(No::because(Code::BodyUnreadable, reason));
             }
         };
-        intent.rule = Some(rule.name.to_string());
+        match &would_deny {
+            None => intent.rule = Some(rule.name.to_string()),
+            Some(would) => {
+                intent.rule = would.rule.as_ref().map(|rule| rule.name.to_string());
+                intent.reason = WOULD_DENY.into();
+            }
+        }
         intent.template = Some(template.as_str().to_owned());
         if doh::is_path(request.target.path()) && !doh::is_written_out(template.as_str()) {
             return Err(No::because(Code::DnsOverHttps, doh::REASON.to_owned()));
         }
         let place = self.place(policy).await?;
-        self.take(&meters::rates(policy, &rule, &template, request)?)?;
+        match self.take(&meters::rates(policy, &rule, &template, request)?) {
+            Err(no) if rule.mode == Mode::Observe => {
+                tracing::info!(agent = %policy.name, rule = %rule.name, reason = no.reason, "observed, not refused");
+                intent.reason = WOULD_DENY.into();
+            }
+            taken => taken?,
+        }
         let (upload, download) = meters::budgets(&self.limits, policy, &request.host)?;
         [&upload, &download].into_iter().try_for_each(Meter::has_any).map_err(meters::not_taken)?;
         Ok(Judged { rule, place, upload, download })

@@ -39,6 +39,9 @@ pub enum Code {
     UpstreamFailed,
     UpstreamTimeout,
     ResponseUnsearchable,
+    ResponseUnreadable,
+    ResponseType,
+    ResponseTooLarge,
     ReceiptsUnavailable,
     Withdrawn,
 }
@@ -71,6 +74,9 @@ impl Code {
         Code::UpstreamFailed,
         Code::UpstreamTimeout,
         Code::ResponseUnsearchable,
+        Code::ResponseUnreadable,
+        Code::ResponseType,
+        Code::ResponseTooLarge,
         Code::ReceiptsUnavailable,
         Code::Withdrawn,
     ];
@@ -103,6 +109,9 @@ impl Code {
             Code::UpstreamFailed => "upstream_failed",
             Code::UpstreamTimeout => "upstream_timeout",
             Code::ResponseUnsearchable => "response_unsearchable",
+            Code::ResponseUnreadable => "response_unreadable",
+            Code::ResponseType => "response_type",
+            Code::ResponseTooLarge => "response_too_large",
             Code::ReceiptsUnavailable => "receipts_unavailable",
             Code::Withdrawn => "withdrawn",
         }
@@ -133,7 +142,10 @@ impl Code {
             | Code::UpstreamCertificate
             | Code::UpstreamFailed
             | Code::UpstreamTimeout
-            | Code::ResponseUnsearchable => StatusCode::BAD_GATEWAY,
+            | Code::ResponseUnsearchable
+            | Code::ResponseUnreadable
+            | Code::ResponseType
+            | Code::ResponseTooLarge => StatusCode::BAD_GATEWAY,
             Code::CredentialUnavailable | Code::ReceiptsUnavailable | Code::LimitsUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -176,7 +188,14 @@ impl Code {
         matches!(
             self.status(),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE
-        ) && !matches!(self, Code::UpstreamCertificate | Code::ResponseUnsearchable)
+        ) && !matches!(
+            self,
+            Code::UpstreamCertificate
+                | Code::ResponseUnsearchable
+                | Code::ResponseUnreadable
+                | Code::ResponseType
+                | Code::ResponseTooLarge
+        )
     }
 
     fn advice(self) -> &'static str {
@@ -246,6 +265,10 @@ impl Code {
             }
             Code::ResponseUnsearchable => {
                 "The answer came in a form that cannot be searched for secrets. Ask for another `accept-encoding`."
+            }
+            Code::ResponseUnreadable | Code::ResponseType | Code::ResponseTooLarge => {
+                "The request was sent and answered; the policy does not let this answer through. Asking again gives the \
+                 same. Ask for less, or for another form of it."
             }
             Code::ReceiptsUnavailable => {
                 "Requests are refused while receipts cannot be written. Try again later."

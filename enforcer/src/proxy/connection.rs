@@ -3,11 +3,12 @@
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Wire, reset};
-use super::{Connection, Shared, Slot, sniff};
+use super::{Connection, Shared, Slot, sniff, tunnel};
 use crate::agent::{Agent, Caller};
 use crate::gate::{Asked, Code};
 
@@ -41,8 +42,15 @@ pub(super) async fn serve(
     let connection =
         Connection { caller, destination: origin.dst, tls: None, shared, ended: ended.clone(), slot };
     let wire = Wire::downstream(stream, lifeline);
+    let serving = async {
+        match tunnel::raw(&connection).await {
+            // Refused or not, the receipt is written.
+            Some(endpoint) => drop(tunnel::carry(wire, Bytes::new(), endpoint, &connection).await),
+            None => sniff::dispatch(Box::new(wire), connection).await,
+        }
+    };
     // Cut: everything of the connection is dropped here, the socket with it.
-    if ended.run_until_cancelled(sniff::dispatch(Box::new(wire), connection)).await.is_none() {
+    if ended.run_until_cancelled(serving).await.is_none() {
         tracing::debug!("a connection was cut");
     }
 }

@@ -95,6 +95,24 @@ pub async fn tcp(
     Err(fail(failure))
 }
 
+/// The very address, which is one of the host's.
+pub async fn address(
+    host: &Host,
+    address: SocketAddr,
+    private: &[IpNet],
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let host = host.to_string();
+    if let Some(why) = forbidden(address.ip(), private) {
+        return Err(DialError::Special { host, address: address.ip(), why });
+    }
+    let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+    let connected = connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
+    match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+        Ok(stream) => Ok((stream, address)),
+        Err(error) => Err(DialError::Connect { host, port: address.port(), error }),
+    }
+}
+
 /// A verified handshake over it.
 pub async fn tls(stream: Wire, host: &Host, config: Arc<ClientConfig>) -> Result<TlsStream<Wire>, DialError> {
     let fail = |error| DialError::Handshake { host: host.to_string(), error };

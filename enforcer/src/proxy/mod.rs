@@ -2,8 +2,8 @@
 //!
 //! [`listener`] accepts for one session, [`connection`] finds out whose connection it is, [`sniff`]
 //! what it speaks; a [`Protocol`] then serves it and asks [`upstream`] for each admitted request.
-//! This layer knows no protocol by name: the table is handed in with [`Shared`]. [`forward`] relays what no
-//! protocol is spoken for.
+//! [`tunnel`] carries what nobody reads, [`forward`] relays what no protocol is spoken for. This layer knows no protocol by
+//! name: the table is handed in with [`Shared`].
 
 pub mod body;
 pub mod connection;
@@ -12,8 +12,10 @@ pub mod forward;
 pub mod idle;
 pub mod listener;
 pub mod pool;
+pub mod relay;
 pub mod sniff;
 pub mod stream;
+pub mod tunnel;
 pub mod upstream;
 pub mod wire;
 

@@ -1,5 +1,6 @@
 //! A byte stream to the agent whose first bytes have been looked at already.
 
+use std::any::Any;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,9 +8,11 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::wire::Wire;
+
 /// What streams are made of: TCP, or TLS over it.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + Any {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Any> Io for T {}
 
 /// Gives back the bytes sniffed, then reads on.
 pub struct Stream {
@@ -20,6 +23,13 @@ pub struct Stream {
 impl Stream {
     pub fn new(first: Bytes, io: Box<dyn Io>) -> Self {
         Stream { first, io }
+    }
+
+    /// The socket itself, and what was read of it. `None`: it is something over a socket.
+    pub fn into_wire(self) -> Option<(Bytes, Wire)> {
+        let Stream { first, io } = self;
+        let io: Box<dyn Any> = io;
+        io.downcast().ok().map(|wire| (first, *wire))
     }
 }
 

@@ -4,23 +4,25 @@
 //! only when hyper hands it back as never begun; nothing is followed, nothing else is repeated.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use enforcer_policy::{AgentName, CredentialName, Host, Scheme};
+use enforcer_policy::{AgentName, CredentialName, Endpoint, Host, Relay, Scheme};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::body::{Outgoing, Progress};
-use super::dial::DialError;
+use super::dial::{self, DialError};
 use super::pool::{Lease, Pool};
+use super::wire::Wire;
 use crate::credential::Authorized;
 use crate::dns::Resolver;
-use crate::gate::Code;
 use crate::gate::lifeline::Lifelines;
+use crate::gate::{Code, TunnelPermit};
 use crate::tls::{ClientTls, TlsError};
 
 /// A model may think this long before it answers; beyond, the connection is taken for dead.
@@ -168,6 +170,33 @@ impl Upstreams {
         }
     }
 
+    /// The other end of an admitted connection, and the address it is at.
+    pub(super) async fn open(
+        &self,
+        permit: &TunnelPermit,
+        private: &[IpNet],
+        cut: &CancellationToken,
+    ) -> Result<(Wire, SocketAddr), UpstreamError> {
+        let Endpoint { relay, host, port } = permit.endpoint();
+        let _dial =
+            self.dials(&permit.agent().name).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = match relay {
+            Relay::Passthrough => dial::tcp(&self.resolver, host, *port, private).await?,
+            Relay::Raw { address } => dial::address(host, SocketAddr::new(*address, *port), private).await?,
+        };
+        Ok((Wire::upstream(stream, cut.clone()), address))
+    }
+
+    /// Is this one of the host's addresses, now or a while ago?
+    pub(super) async fn leads_to(&self, host: &Host, address: IpAddr) -> bool {
+        self.resolver.leads_to(host, address).await
+    }
+
+    /// Shared by all pools of the agent, where it has any.
+    fn dials(&self, agent: &AgentName) -> Arc<Semaphore> {
+        dials(&self.pools.lock().unwrap_or_else(|e| e.into_inner()), agent)
+    }
+
     fn pool(&self, identity: Identity) -> Result<Arc<Pool>, UpstreamError> {
         let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(pool) = pools.get(&identity).filter(|pool| !pool.is_cut()) {
@@ -175,8 +204,7 @@ impl Upstreams {
         }
         // A new origin is rare next to a request; the moment to forget the ones nobody uses.
         pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
-        let of_agent = pools.iter().find(|(known, _pool)| known.agent == identity.agent);
-        let dials = of_agent.map_or_else(|| Arc::new(Semaphore::new(DIALS)), |(_, pool)| pool.dials.clone());
+        let dials = dials(&pools, &identity.agent);
         let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
         let lifeline = self.lifelines.upstream(&identity.agent, secrets);
         let pool = Arc::new(Pool::new(&self.tls, lifeline, dials)?);
@@ -190,6 +218,11 @@ impl Upstreams {
         // A pool keeps its TLS session cache for as long as it has a connection.
         pools.retain(|_identity, pool| pool.sweep() || Arc::strong_count(pool) > 1);
     }
+}
+
+fn dials(pools: &HashMap<Identity, Arc<Pool>>, agent: &AgentName) -> Arc<Semaphore> {
+    let of_agent = pools.iter().find(|(known, _pool)| known.agent == *agent);
+    of_agent.map_or_else(|| Arc::new(Semaphore::new(DIALS)), |(_, pool)| pool.dials.clone())
 }
 
 /// Waits for the answer as long as the request still moves, then for [`ANSWER`].

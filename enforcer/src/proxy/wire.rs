@@ -33,8 +33,12 @@ impl Wire {
 }
 
 impl Wire {
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// When it closes, it closes with a reset.
-    pub(super) fn reset(&self) {
+    pub fn reset(&self) {
         reset(&self.stream);
     }
 }

@@ -10,10 +10,13 @@ use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use enforcer_policy::ResponseRules;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::ScrubError;
 use super::coding::Decoder;
+use super::content::{self, Content};
 use super::head;
 use super::needles::Needles;
 use super::scan::Scanner;
@@ -26,7 +29,14 @@ pub struct ScrubbedBody<B> {
     scanner: Scanner,
     trailers: Option<HeaderMap>,
     cut: Arc<AtomicU32>,
+    content: Option<Content>,
+    rules: Option<Arc<ResponseRules>>,
+    redacted: Arc<AtomicU32>,
+    /// bytes that may still be passed on, and all that may be
+    limit: Option<(u64, u64)>,
 }
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>>;
 
 enum State {
     Untouched,
@@ -51,7 +61,71 @@ impl<B> ScrubbedBody<B> {
 
     fn new(inner: B, needles: Arc<Needles>, cut: Arc<AtomicU32>, state: State) -> Self {
         let scanner = Scanner::new(needles.clone(), cut.clone());
-        ScrubbedBody { inner, state, needles, scanner, trailers: None, cut }
+        let redacted = Arc::default();
+        ScrubbedBody {
+            inner,
+            state,
+            needles,
+            scanner,
+            trailers: None,
+            cut,
+            content: None,
+            rules: None,
+            redacted,
+            limit: None,
+        }
+    }
+
+    /// Under a rule's `response`: read by `content` before it is searched, and counted in `redacted`.
+    pub(super) fn under(
+        mut self,
+        rules: Option<&Arc<ResponseRules>>,
+        content: Option<Content>,
+        redacted: Arc<AtomicU32>,
+    ) -> Self {
+        self.limit = rules.and_then(|rules| rules.max_body).map(|limit| (limit, limit));
+        self.rules = rules.cloned();
+        self.content = content;
+        self.redacted = redacted;
+        self
+    }
+
+    fn clean(&self, trailers: &mut HeaderMap) {
+        if let Some(rules) = &self.rules {
+            content::headers(rules, trailers, &self.redacted);
+        }
+        head::clean(trailers, &self.needles, &self.cut);
+    }
+
+    /// How much a rule took out so far, headers included.
+    pub fn redacted(&self) -> u32 {
+        self.redacted.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn pass(&mut self, data: Bytes) -> Result<Bytes, ScrubError> {
+        let data = match &mut self.content {
+            Some(content) => content.feed(&data)?,
+            None => data,
+        };
+        Ok(self.scanner.feed(data))
+    }
+
+    /// What was held back, once the body has ended.
+    fn rest(&mut self) -> Result<Bytes, ScrubError> {
+        let mut rest = Vec::new();
+        if let Some(content) = &mut self.content {
+            let last = content.finish()?;
+            rest.extend_from_slice(&self.scanner.feed(last));
+        }
+        rest.extend_from_slice(&self.scanner.finish());
+        Ok(rest.into())
+    }
+
+    fn count(&mut self, data: Bytes) -> Result<Bytes, ScrubError> {
+        if let Some((left, all)) = &mut self.limit {
+            *left = left.checked_sub(data.len() as u64).ok_or(ScrubError::TooLarge(*all))?;
+        }
+        Ok(data)
     }
 
     /// How many values were cut so far, headers included; shared, and final once the body has ended.
@@ -70,6 +144,14 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    /// Ends in an error, and nothing comes after it.
+    fn broken(&mut self, error: Box<dyn Error + Send + Sync>) -> Polled {
+        self.state = State::Ended;
+        self.trailers = None;
+        self.content = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
     /// The next piece of data; `None` once there is none, with trailers put aside.
     fn poll_data(
         &mut self,
@@ -79,7 +161,7 @@ where
             if let State::Decoding(decoder) = &mut self.state
                 && let Some(decoded) = decoder.next()?
             {
-                let passed = self.scanner.feed(decoded);
+                let passed = self.pass(decoded)?;
                 if !passed.is_empty() {
                     return Poll::Ready(Some(Ok(passed)));
                 }
@@ -103,7 +185,7 @@ where
                     return Poll::Ready(None);
                 }
                 (_, Some(data)) => {
-                    let passed = self.scanner.feed(data);
+                    let passed = self.pass(data)?;
                     if !passed.is_empty() {
                         return Poll::Ready(Some(Ok(passed)));
                     }
@@ -129,18 +211,32 @@ where
         let this = &mut *self;
         match this.state {
             State::Untouched => {
-                return Pin::new(&mut this.inner).poll_frame(context).map_err(Into::into);
+                let mut frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
+                if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+                    this.clean(trailers);
+                }
+                if let Some(Ok(frame)) = &frame
+                    && let Some(data) = frame.data_ref().cloned()
+                    && let Err(error) = this.count(data)
+                {
+                    return this.broken(error.into());
+                }
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
             State::Plain | State::Decoding(_) => match ready!(this.poll_data(context)) {
-                Some(Ok(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Some(Err(error)) => {
-                    this.state = State::Ended;
-                    this.trailers = None;
-                    return Poll::Ready(Some(Err(error)));
+                Some(Ok(data)) => {
+                    return match this.count(data) {
+                        Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                        Err(error) => this.broken(error.into()),
+                    };
                 }
+                Some(Err(error)) => return this.broken(error),
                 None => {
                     this.state = State::Ended;
-                    let rest = this.scanner.finish();
+                    let rest = match this.rest().and_then(|rest| this.count(rest)) {
+                        Ok(rest) => rest,
+                        Err(error) => return this.broken(error.into()),
+                    };
                     if !rest.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(rest))));
                     }
@@ -149,7 +245,7 @@ where
             State::Ended => {}
         }
         Poll::Ready(this.trailers.take().map(|mut trailers| {
-            head::clean(&mut trailers, &this.needles, &this.cut);
+            this.clean(&mut trailers);
             Ok(Frame::trailers(trailers))
         }))
     }
@@ -157,7 +253,7 @@ where
     fn is_end_stream(&self) -> bool {
         match self.state {
             State::Untouched => self.inner.is_end_stream(),
-            State::Plain => self.inner.is_end_stream() && self.scanner.held() == 0,
+            State::Plain => self.content.is_none() && self.inner.is_end_stream() && self.scanner.held() == 0,
             // Whether the coding ended as it should is known only after the last poll.
             State::Decoding(_) => false,
             State::Ended => self.trailers.is_none(),
@@ -167,6 +263,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match self.state {
             State::Untouched => self.inner.size_hint(),
+            State::Plain if self.content.is_some() => SizeHint::default(),
             State::Plain => {
                 // Masks keep the length.
                 let (inner, held) = (self.inner.size_hint(), self.scanner.held() as u64);

@@ -10,6 +10,7 @@ mod decisions;
 mod faults;
 mod inside;
 mod process;
+mod relays;
 
 use enforcer_tests::world::{Daemon, World, plan};
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::diagnostics::{File, Finding, Report, Span, nearest};
 use crate::document::{self, At, Document, RuleText};
-use crate::matcher::{Conditions, HostPattern, Index};
+use crate::matcher::{Carriage, Conditions, HostPattern, Index};
 use crate::name::Name;
-use crate::policy::{AgentPolicy, Compiled, PolicySet, Rule, Source};
-use crate::{lint, selftest, yaml};
+use crate::policy::{AgentPolicy, Compiled, Mode, PolicySet, Rule, Source};
+use crate::{lint, selftest, unseen, yaml};
 
 /// No policy written by people comes near; a generated one this long cannot be reviewed.
 const MAX_FILE: usize = 1024 * 1024;
@@ -68,6 +68,7 @@ pub(crate) fn read(file: &File, report: &mut Report) -> Option<Document> {
 fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> Option<AgentPolicy> {
     check_names(file, &document, report);
     check_reach(file, &document, report);
+    unseen::check(file, &document, report);
     if report.findings.iter().any(|finding| finding.error && finding.file == *file.name) {
         return None;
     }
@@ -75,7 +76,7 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
     let denies = document.deny.len();
     let (mut rules, mut conditions) = (Vec::new(), Vec::new());
     for text in document.deny.into_iter().chain(document.allow) {
-        let (rule, condition) = split(file, text);
+        let (rule, condition) = split(file, text, document.mode);
         rules.push(Arc::new(rule));
         conditions.push(condition);
     }
@@ -86,7 +87,14 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
     }
     let looks = |(number, conditions): (usize, &Conditions)| conditions.checks.wanted().map(|_| number);
     let body_rules: Vec<usize> = conditions.iter().enumerate().filter_map(looks).collect();
+    let raw = conditions.iter().filter(|conditions| conditions.carriage == Carriage::Raw);
+    let raw_ports = raw.filter_map(|conditions| conditions.port).collect();
     let mut policy = AgentPolicy {
+        raw_ports,
+        mode: document.mode,
+        unruled: Arc::new(unruled(file)),
+        resolve: document.resolve,
+        dns_rate: document.dns_rate,
         name: agent,
         description: document.description,
         owner: document.owner,
@@ -111,8 +119,24 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
     Some(policy)
 }
 
-fn split(file: &File, text: RuleText) -> (Rule, Conditions) {
+/// It brings nothing along and forbids nothing.
+fn unruled(file: &File) -> Rule {
+    Rule {
+        name: Name::parse("observed").expect("it is a name"),
+        mode: Mode::Observe,
+        credential: None,
+        rates: Vec::new(),
+        max_body: None,
+        websocket: true,
+        response: None,
+        message: None,
+        place: file.name.to_string(),
+    }
+}
+
+fn split(file: &File, text: RuleText, mode: Mode) -> (Rule, Conditions) {
     let rule = Rule {
+        mode: text.mode.unwrap_or(mode),
         place: file.place(&text.name.span),
         name: text.name.value,
         // Declared, as `check_names` has made sure, and so a name.
@@ -120,6 +144,7 @@ fn split(file: &File, text: RuleText) -> (Rule, Conditions) {
         rates: text.rates,
         max_body: text.max_body,
         websocket: text.websocket,
+        response: text.response,
         message: text.message,
     };
     (rule, text.conditions)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::canon::{Request, Scheme};
 use crate::matcher::{Conditions, Judged, Template, Unmet};
-use crate::policy::{AgentPolicy, Decision, Rate, Rule};
+use crate::policy::{AgentPolicy, Decision, Pattern, Rate, ResponseRules, Rule};
 use crate::window::Moment;
 
 #[derive(Debug, serde::Serialize)]
@@ -24,6 +24,16 @@ pub struct Explanation {
 impl AgentPolicy {
     /// The decision of that moment, rule by rule, as text for people.
     pub fn explain(&self, request: &Request, at: Moment) -> Explanation {
+        let mut explanation = self.enforced(request, at);
+        let observed = self.observe(request, at);
+        if observed.would_deny.is_some() {
+            explanation.allowed = true;
+            explanation.reason = format!("`mode: observe` lets it pass; enforced: {}", explanation.reason);
+        }
+        explanation
+    }
+
+    fn enforced(&self, request: &Request, at: Moment) -> Explanation {
         let steps = self.steps(request, at);
         match self.decide(request, at) {
             Decision::Allow { rule, template } => Explanation {
@@ -110,9 +120,13 @@ impl AgentPolicy {
                 .into_iter()
                 .map(|unmet| match unmet {
                     Unmet::Check(what) => Some(what),
-                    Unmet::Time | Unmet::Path | Unmet::Method | Unmet::Port | Unmet::Scheme | Unmet::Host => {
-                        None
-                    }
+                    Unmet::Time
+                    | Unmet::Path
+                    | Unmet::Method
+                    | Unmet::Port
+                    | Unmet::Scheme
+                    | Unmet::Host
+                    | Unmet::Carriage => None,
                 })
                 .collect();
             checks.filter(|checks| !checks.is_empty()).map(|checks| (rule.clone(), checks.join("; ")))
@@ -138,6 +152,9 @@ impl AgentPolicy {
         }
         if let Some(max) = rule.max_body.into_iter().chain(self.max_body()).min() {
             obligations.push(format!("a body of at most {max} bytes"));
+        }
+        if let Some(response) = &rule.response {
+            obligations.extend(of_answer(response));
         }
         if rule.websocket {
             obligations.push("it may become a WebSocket, in which nothing more is judged".to_owned());
@@ -170,6 +187,34 @@ impl AgentPolicy {
             None => new_rule(request),
         }
     }
+}
+
+fn of_answer(response: &ResponseRules) -> Vec<String> {
+    let mut obligations = Vec::new();
+    let list = |items: &[Box<str>]| items.join(", ");
+    if !response.content_types.is_empty() {
+        obligations.push(format!("an answer of type {} only", list(&response.content_types)));
+    }
+    if let Some(max) = response.max_body {
+        obligations.push(format!("an answer of at most {max} bytes"));
+    }
+    if !response.fields.is_empty() {
+        obligations.push(format!("fields {} are taken out of the answer", list(&response.fields)));
+    }
+    for path in &response.json {
+        obligations.push(format!("{} is taken out of the answer", path.text));
+    }
+    for pattern in &response.patterns {
+        let what = match pattern {
+            Pattern::Email => "mail addresses",
+            Pattern::CardNumber => "card numbers",
+        };
+        obligations.push(format!("{what} are taken out of the answer"));
+    }
+    if !response.headers.is_empty() {
+        obligations.push(format!("headers {} are taken out of the answer", list(&response.headers)));
+    }
+    obligations
 }
 
 /// What is unmet, without the port that follows from the protocol.
@@ -208,6 +253,7 @@ fn difference(unmet: &Unmet, conditions: &Conditions, request: &Request) -> Stri
             let templates: Vec<&str> = conditions.templates.iter().map(Template::as_str).collect();
             format!("path {} is not {}", request.target.path(), templates.join(", "))
         }
+        Unmet::Carriage => "it lets connections through unread, and judges no requests".to_owned(),
         Unmet::Time => match &conditions.when {
             Some(when) => format!("it holds {when}"),
             None => String::new(),
@@ -217,6 +263,7 @@ fn difference(unmet: &Unmet, conditions: &Conditions, request: &Request) -> Stri
 
 fn change(unmet: &Unmet, request: &Request) -> String {
     match unmet {
+        Unmet::Carriage => "it were a rule for requests".to_owned(),
         Unmet::Time => "its `when` were open now".to_owned(),
         Unmet::Check(what) => what.clone(),
         Unmet::Host => format!("its `host` had {}", request.host),

@@ -31,6 +31,8 @@ mod name;
 mod policy;
 mod schema;
 mod selftest;
+mod tunnel;
+mod unseen;
 mod window;
 mod yaml;
 
@@ -40,6 +42,7 @@ pub use body::{Body, FormBody, JsonBody, Push, Reader, Unreadable, Wanted};
 pub use canon::{Headers, Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use cases::{Case, Cases};
 pub use compare::{Change, Class, Comparison, compare};
+pub use decide::{Observed, WouldDeny};
 pub use diagnostics::{Finding, Report};
 pub use explain::Explanation;
 pub use layout::format;
@@ -48,8 +51,9 @@ pub use matcher::Template;
 pub use matcher::git_report;
 pub use name::{AgentName, CredentialName, Name, NameError, RuleName, SecretName};
 pub use policy::{
-    AgentPolicy, Budget, Compiled, CredentialKind, CredentialSpec, Decision, Durability, NameMatch, Place,
-    PolicySet, Rate, Rule, Source,
+    AgentPolicy, Budget, Compiled, CredentialKind, CredentialSpec, Decision, Durability, JsonPath, Mode,
+    NameMatch, Pattern, Place, PolicySet, Rate, ResponseRules, Rule, Source, Step,
 };
 pub use schema::schema;
+pub use tunnel::{Endpoint, Relay, Route};
 pub use window::Moment;

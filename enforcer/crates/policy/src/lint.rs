@@ -6,6 +6,7 @@ use crate::canon::Scheme;
 use crate::diagnostics::{File, Finding, Report};
 use crate::document::{Document, RuleText};
 use crate::matcher::HostPattern;
+use crate::policy::Mode;
 
 /// Pairs of rules compared for W031. Enough for a thousand rules; beyond, the check stops quietly.
 const MAX_PAIRS: usize = 1_000_000;
@@ -13,6 +14,11 @@ const MAX_PAIRS: usize = 1_000_000;
 pub(crate) fn check(file: &File, document: &Document, report: &mut Report) {
     for rule in &document.allow {
         credential_reach(file, rule, report);
+    }
+    if let Some(span) = document.mode_span.as_ref().filter(|_| document.mode == Mode::Observe) {
+        let message = "what no rule allows passes, and is only recorded";
+        let hint = "write `mode: enforce` once the receipts show nothing unexpected";
+        report.push(Finding::warning("W035", file, span, message).hint(hint));
     }
     unreachable(file, document, report);
     unused(file, document, report);

@@ -93,6 +93,13 @@ pub struct AgentPolicy {
     pub(crate) limits: Limits,
     /// rules that a test of the file comes to
     pub(crate) tested: BTreeSet<RuleName>,
+    pub(crate) mode: Mode,
+    /// stands for the rule of what passes without one
+    pub(crate) unruled: Arc<Rule>,
+    pub(crate) resolve: Resolve,
+    pub(crate) dns_rate: Option<Rate>,
+    /// of rules for raw connections
+    pub(crate) raw_ports: BTreeSet<u16>,
 }
 
 impl AgentPolicy {
@@ -121,6 +128,11 @@ impl AgentPolicy {
         self.credentials.iter().find(|credential| credential.name.as_str() == name)
     }
 
+    /// `dns.rate`: questions for names
+    pub fn dns_rate(&self) -> Option<&Rate> {
+        self.dns_rate.as_ref()
+    }
+
     /// Does any rule hold at some times only?
     pub fn is_timed(&self) -> bool {
         self.conditions.iter().any(|conditions| conditions.when.is_some())
@@ -147,6 +159,9 @@ impl AgentPolicy {
     /// Hosts named outright, for the agent's guide text and the CA's name constraints; wildcards as `*.x`.
     /// Each once, in the order of the file, without those a deny rule takes away altogether.
     pub fn allowed_hosts(&self) -> Vec<String> {
+        if self.observes() {
+            return vec!["*".to_owned()];
+        }
         let mut hosts: Vec<String> = Vec::new();
         for conditions in self.conditions.iter().skip(self.denies) {
             for pattern in &conditions.hosts {
@@ -210,14 +225,33 @@ pub enum Decision {
     Needs(Wanted),
 }
 
+/// Does what is said hold, or is it only recorded?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Enforce,
+    Observe,
+}
+
+/// `dns.resolve`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolve {
+    /// Names that a rule reaches.
+    Allowed,
+    Any,
+    None,
+}
+
 #[derive(Debug)]
 pub struct Rule {
     pub name: RuleName,
+    /// its own, or the policy's
+    pub mode: Mode,
     pub credential: Option<CredentialName>,
     pub rates: Vec<Rate>,
     pub max_body: Option<u64>,
     /// a GET may become a WebSocket, whose frames nobody judges
     pub websocket: bool,
+    pub response: Option<Arc<ResponseRules>>,
     pub message: Option<String>,
     /// file:line
     pub place: String,
@@ -251,6 +285,51 @@ impl fmt::Display for Rate {
         }
         Ok(())
     }
+}
+
+/// `response:` of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseRules {
+    /// names of JSON fields at any depth, in lower case
+    pub fields: Vec<Box<str>>,
+    pub json: Vec<JsonPath>,
+    pub patterns: Vec<Pattern>,
+    /// in lower case
+    pub headers: Vec<Box<str>>,
+    /// bytes that the agent gets
+    pub max_body: Option<u64>,
+    /// `type/subtype` in lower case; empty: any
+    pub content_types: Vec<Box<str>>,
+}
+
+impl ResponseRules {
+    /// Does a body have to be read?
+    pub fn redacts_bodies(&self) -> bool {
+        !(self.fields.is_empty() && self.json.is_empty() && self.patterns.is_empty())
+    }
+}
+
+/// A place in JSON: `$.items[*].owner`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonPath {
+    pub text: Box<str>,
+    /// never empty
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Key(Box<str>),
+    Index(usize),
+    /// every key and every element
+    Any,
+}
+
+/// What is looked for in texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    Email,
+    CardNumber,
 }
 
 /// `bytes` per `period`; all of them may go at once.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use enforcer_policy::{AgentName, AgentPolicy, Decision, Moment, PolicySet, Request};
+use enforcer_policy::{AgentName, AgentPolicy, Decision, Endpoint, Moment, PolicySet, Request};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,8 @@ enum Kind {
     Forward {
         loopback: Option<u16>,
     },
+    /// Relayed unread.
+    Tunnel(Arc<Endpoint>),
 }
 
 /// Held by what is under way, for as long as it is.
@@ -125,6 +127,11 @@ impl Lifelines {
         self.line(agent, Kind::Forward { loopback }, Vec::new(), session.child_token())
     }
 
+    /// For a connection that is about to be relayed unread.
+    pub fn tunnel(self: &Arc<Self>, agent: &AgentName, endpoint: &Arc<Endpoint>) -> Lifeline {
+        self.line(agent, Kind::Tunnel(endpoint.clone()), Vec::new(), CancellationToken::new())
+    }
+
     /// For connections to an upstream that carry these secrets.
     pub fn upstream(self: &Arc<Self>, agent: &AgentName, secrets: Vec<String>) -> Lifeline {
         self.line(agent, Kind::Upstream, secrets, CancellationToken::new())
@@ -157,13 +164,18 @@ impl Lifelines {
         self.cut(&Cause::SecretChanged(name.to_owned()), uses)
     }
 
-    /// Every request that these policies do not allow at this moment as it was sent, every forward that they do not name.
+    /// Every request that these policies do not allow at this moment as it was sent, every forward that they do not name,
+    /// and every connection that they do not let through unread.
     pub fn cut_disallowed(&self, policies: &PolicySet, at: Moment, cause: &Cause) -> usize {
         self.cut(cause, |line| match &line.kind {
             Kind::Connection | Kind::Upstream => false,
             Kind::Forward { loopback } => !policies
                 .agent(line.agent.as_str())
                 .is_some_and(|policy| loopback.is_none_or(|port| policy.loopback().contains(&port))),
+            Kind::Tunnel(endpoint) => {
+                let policy = policies.agent(line.agent.as_str());
+                policy.is_none_or(|policy| policy.relays(endpoint, at).is_none())
+            }
             Kind::Request { request, reading, websocket } => {
                 let (websocket, reading) = (websocket.load(Ordering::SeqCst), reading.load(Ordering::SeqCst));
                 let request = request.lock().unwrap_or_else(|e| e.into_inner()).clone();
@@ -227,7 +239,7 @@ fn allows(
     (reading, websocket): (bool, bool),
     secrets: &[String],
 ) -> bool {
-    let rule = match policy.decide(request, at) {
+    let rule = match policy.observe(request, at).decision {
         Decision::Allow { rule, .. } => rule,
         Decision::Needs(_) => return reading,
         Decision::Deny { .. } => return false,

@@ -115,8 +115,9 @@ impl Record {
         self.outcome.response_bytes = down;
     }
 
-    pub fn scrubbed(&mut self, count: u32) {
-        self.outcome.scrubbed = count;
+    pub fn scrubbed(&mut self, secrets: u32, redacted: u32) {
+        self.outcome.scrubbed = secrets;
+        self.outcome.redacted = redacted;
     }
 
     pub fn refused(&mut self, status: u16) {
@@ -195,11 +196,17 @@ impl Body for Reply {
 /// A body that can say how many values were cut out of it.
 pub trait Scrubbed: Body<Data = Bytes, Error: Into<BoxError>> + Unpin {
     fn count(&self) -> u32;
+    /// What its rule took out.
+    fn redacted(&self) -> u32;
 }
 
 impl Scrubbed for ScrubbedBody<Incoming> {
     fn count(&self) -> u32 {
         self.scrubbed().load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn redacted(&self) -> u32 {
+        ScrubbedBody::redacted(self)
     }
 }
 
@@ -276,7 +283,7 @@ impl<B: Scrubbed> Rest<B> {
 
     fn close(&mut self, end: &str, error: Option<String>) {
         if let Some(mut record) = self.record.take() {
-            record.scrubbed(self.body.count());
+            record.scrubbed(self.body.count(), self.body.redacted());
             record.finish(end, error);
         }
     }

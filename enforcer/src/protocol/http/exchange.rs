@@ -22,7 +22,7 @@ use crate::gate::{self, Admitted, Code, Refusal, Touched, doh};
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
-use crate::redact::{self, Needles};
+use crate::redact::{self, Needles, ScrubError};
 
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
@@ -141,6 +141,7 @@ pub async fn exchange(
         record.lifeline().opens_websocket();
     }
     let host = permit.request().host.clone();
+    let response_rules = permit.rule().response.clone();
     let brought = permit.credential().map(|credential| credential.name.clone());
 
     let authorizing = credential::authorize(permit, parts, &policy, &shared.placeholders, &shared.secrets);
@@ -161,7 +162,7 @@ pub async fn exchange(
         record.attached(format!("{credential}@{}", value.version));
     }
     record.lifeline().uses(authorized.injected.iter().map(|value| value.name.clone()).collect());
-    if !authorized.guarded.is_empty() {
+    if !authorized.guarded.is_empty() || response_rules.as_ref().is_some_and(|rules| rules.redacts_bodies()) {
         headers::clean_for_search(&mut authorized.parts.headers);
     }
     let needles = Arc::new(Needles::new(&authorized.guarded));
@@ -219,12 +220,12 @@ pub async fn exchange(
     head.extensions.clear();
     headers::clean_response(&mut head.headers);
     let grpc = is_grpc(&head.headers);
-    match redact::scrub(&mut head, body, needles) {
+    match redact::scrub(&mut head, body, needles, response_rules.as_ref()) {
         Ok(body) => {
             let tail = Tail::new(body, grpc, lease, record, in_flight);
             Response::from_parts(head, Reply::Stream(Box::new(tail)))
         }
-        Err(error) => told.refuse(record, in_flight, Code::ResponseUnsearchable, error.to_string()),
+        Err(error) => told.refuse(record, in_flight, unpassed(&error), error.to_string()),
     }
 }
 
@@ -368,6 +369,16 @@ fn unauthorized(error: &CredentialError) -> Code {
         CredentialError::Required { .. } => Code::PlaceholderRequired,
         CredentialError::Secret { .. } => Code::CredentialUnavailable,
         CredentialError::Unfit { .. } => Code::CredentialUnfit,
+    }
+}
+
+/// Why an answer is not passed on.
+fn unpassed(error: &ScrubError) -> Code {
+    match error {
+        ScrubError::Type(_) => Code::ResponseType,
+        ScrubError::TooLarge(_) => Code::ResponseTooLarge,
+        ScrubError::Coding(_) | ScrubError::Decode(_) | ScrubError::Bomb(_) => Code::ResponseUnsearchable,
+        ScrubError::Unreadable(_) | ScrubError::Json { .. } => Code::ResponseUnreadable,
     }
 }
 

@@ -116,7 +116,7 @@ pub fn accept(
     *answer.headers_mut() = response.headers().clone();
     headers::clean_response(answer.headers_mut());
     let (mut head, ()) = answer.into_parts();
-    if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), open.needles.clone()) {
+    if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), open.needles.clone(), None) {
         return Err((record, in_flight, error.to_string()));
     }
     wanted.write(&mut head.headers);

@@ -62,6 +62,15 @@ pub(super) async fn answer(
             response.headers_mut().insert("connection", "keep-alive".parse().unwrap());
             response
         }
+        "person" => {
+            let value =
+                headers.get("authorization").map(|value| value.to_str().unwrap_or_default().to_owned());
+            let text = serde_json::json!({ "name": "Ann", "email": "ann@example.com", "said": value });
+            let mut response = Response::new(full(&text.to_string()));
+            response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            response.headers_mut().insert("x-user", "ann".parse().unwrap());
+            response
+        }
         // What somebody sent before, for whoever asks.
         "stored" => {
             let earlier = seen.lock().unwrap().first().map(|seen| format!("{:?}", seen.headers));

@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) shared: Arc<Shared>,
     listeners: HashMap<&'static str, SocketAddr>,
     root: RootCertStore,
+    /// the upstream's own
+    pub(super) certificate: rustls::pki_types::CertificateDer<'static>,
     pub(super) policies: watch::Sender<Arc<PolicySet>>,
     pub(super) lifelines: Arc<Lifelines>,
     pub(super) switches: Arc<Switches>,
@@ -145,7 +147,7 @@ impl World {
             ["api.test", "other.test", "plain.test"].map(|name| (name.to_owned(), LOCALHOST)).to_vec();
         let resolver = Arc::new(Resolver::new(Vec::new(), names, Duration::from_secs(1)));
         let mut upstream_roots = RootCertStore::empty();
-        upstream_roots.add(certificate).unwrap();
+        upstream_roots.add(certificate.clone()).unwrap();
         let origins = Arc::new(Table::default());
         let shutdown = CancellationToken::new();
         let lifelines = Arc::new(Lifelines::default());
@@ -186,6 +188,7 @@ impl World {
             shared,
             listeners,
             root,
+            certificate,
             policies,
             lifelines,
             switches,

@@ -152,7 +152,7 @@ fn a_bomb_is_stopped_early() {
     for (name, encode) in CODINGS {
         let coded = encode(&zeros);
         let mut parts = response(&[("content-encoding", name)]);
-        let mut body = scrub(&mut parts, Frames::of([&coded]), needles(&CANARIES)).unwrap();
+        let mut body = scrub(&mut parts, Frames::of([&coded]), needles(&CANARIES), None).unwrap();
         let (data, _, error) = drain(&mut body);
         let passed: usize = data.iter().map(Bytes::len).sum();
         let allowed = (coded.len() * 100).max(1 << 20);
@@ -185,7 +185,7 @@ fn windows_are_limited() {
 fn flushed_events_are_passed_on_at_once() {
     fn check<W: Write>(name: &str, mut encoder: W, written: impl Fn(&W) -> Vec<u8>) {
         let mut parts = response(&[("content-encoding", name), ("content-type", "text/event-stream")]);
-        let mut body = scrub(&mut parts, Frames::of([""]).pause(), needles(&CANARIES)).unwrap();
+        let mut body = scrub(&mut parts, Frames::of([""]).pause(), needles(&CANARIES), None).unwrap();
         drain(&mut body);
         let mut sent = 0;
         for i in 0..20 {

@@ -87,13 +87,13 @@ proptest! {
 fn an_event_is_passed_on_at_once() {
     for event in ["data: hello\n\n", ": ping\n\n", "data: {\"text\":\"a\"}\n\n"] {
         let mut parts = response(&[("content-type", "text/event-stream")]);
-        let mut body = scrub(&mut parts, Frames::of([event]).pause(), needles(&CANARIES)).unwrap();
+        let mut body = scrub(&mut parts, Frames::of([event]).pause(), needles(&CANARIES), None).unwrap();
         assert_eq!(drain(&mut body).0.concat(), event.as_bytes());
     }
     // Only what begins a value waits, and no longer than it must.
     let mut parts = response(&[]);
     let body = Frames::of(["token: ghp_7H"]).pause();
-    let mut body = scrub(&mut parts, body, needles(&CANARIES[..1])).unwrap();
+    let mut body = scrub(&mut parts, body, needles(&CANARIES[..1]), None).unwrap();
     assert_eq!(drain(&mut body).0.concat(), b"token: ");
     body.inner_for_test().0.push_back(Some(Ok(Frame::data(Bytes::from_static(b"x!")))));
     assert_eq!(drain(&mut body).0.concat(), b"ghp_7Hx!");
@@ -105,7 +105,7 @@ fn a_chunk_without_a_value_is_not_copied() {
     for values in [&CANARIES[..], &[]] {
         let mut parts = response(&[]);
         let body = Frames([Some(Ok(Frame::data(chunk.clone())))].into());
-        let mut body = scrub(&mut parts, body, needles(values)).unwrap();
+        let mut body = scrub(&mut parts, body, needles(values), None).unwrap();
         let (data, ..) = drain(&mut body);
         assert_eq!((data.len(), data[0].as_ptr()), (1, chunk.as_ptr()));
     }
@@ -114,7 +114,7 @@ fn a_chunk_without_a_value_is_not_copied() {
 #[test]
 fn a_broken_body_stays_broken() {
     let mut parts = response(&[]);
-    let mut body = scrub(&mut parts, Frames::of(["some ghp_7H"]).fail(), needles(&CANARIES)).unwrap();
+    let mut body = scrub(&mut parts, Frames::of(["some ghp_7H"]).fail(), needles(&CANARIES), None).unwrap();
     let (data, trailers, error) = drain(&mut body);
     assert_eq!(data.concat(), b"some ");
     assert!(trailers.is_none());
@@ -125,7 +125,7 @@ fn a_broken_body_stays_broken() {
 fn lengths_are_known_where_they_can_be() {
     let mut parts = response(&[]);
     let whole = http_body_util::Full::new(Bytes::from_static(b"hello ghp_"));
-    let mut body = scrub(&mut parts, whole, needles(&CANARIES)).unwrap();
+    let mut body = scrub(&mut parts, whole, needles(&CANARIES), None).unwrap();
     assert_eq!(body.size_hint().exact(), Some(10));
     let mut context = Context::from_waker(std::task::Waker::noop());
     let first = Pin::new(&mut body).poll_frame(&mut context);
@@ -137,14 +137,14 @@ fn lengths_are_known_where_they_can_be() {
 
     let mut parts = response(&[("content-encoding", "br")]);
     let whole = http_body_util::Full::new(Bytes::from_static(b"x"));
-    assert_eq!(scrub(&mut parts, whole, needles(&CANARIES)).unwrap().size_hint().exact(), None);
+    assert_eq!(scrub(&mut parts, whole, needles(&CANARIES), None).unwrap().size_hint().exact(), None);
 }
 
 #[test]
 fn trailers_come_last_and_clean() {
     let mut parts = response(&[]);
     let body = Frames::of(["tail ghp_"]).trailers("x-sum", CANARIES[0]);
-    let mut body = scrub(&mut parts, body, needles(&CANARIES[..1])).unwrap();
+    let mut body = scrub(&mut parts, body, needles(&CANARIES[..1]), None).unwrap();
     let (data, trailers, error) = drain(&mut body);
     assert_eq!(data.concat(), b"tail ghp_");
     assert_eq!(trailers.unwrap()["x-sum"], "*".repeat(CANARIES[0].len()));
@@ -154,7 +154,8 @@ fn trailers_come_last_and_clean() {
 #[tokio::test]
 async fn it_is_a_body_like_any_other() {
     let mut parts = response(&[]);
-    let body = scrub(&mut parts, Frames::of(["a ", CANARIES[0], " b"]), needles(&CANARIES[..1])).unwrap();
+    let body =
+        scrub(&mut parts, Frames::of(["a ", CANARIES[0], " b"]), needles(&CANARIES[..1]), None).unwrap();
     assert_eq!(collect(body).await.unwrap(), format!("a {} b", "*".repeat(CANARIES[0].len())));
 }
 
@@ -167,7 +168,7 @@ fn a_large_body_is_searched_in_one_pass() {
     let needles = needles(&CANARIES[..1]);
     let mut parts = response(&[]);
     let frames = Frames((0..16_000).map(|_| Some(Ok(Frame::data(chunk.clone())))).collect());
-    let mut body = scrub(&mut parts, frames, needles).unwrap();
+    let mut body = scrub(&mut parts, frames, needles, None).unwrap();
     let start = std::time::Instant::now();
     let (data, ..) = drain(&mut body);
     let total: usize = data.iter().map(Bytes::len).sum();

@@ -61,6 +61,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_umask,
     libc::SYS_copy_file_range,
     libc::SYS_sendfile,
+    libc::SYS_splice,
     // sockets; which ones is below
     libc::SYS_accept,
     libc::SYS_accept4,

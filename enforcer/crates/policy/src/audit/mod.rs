@@ -14,7 +14,7 @@ use crate::canon::{Host, Method, Scheme, authority};
 use crate::compile;
 use crate::diagnostics::{File, Finding, Report, Span};
 use crate::document::{Document, RuleText};
-use crate::matcher::{Checks, Conditions, HostPattern, Template};
+use crate::matcher::{Carriage, Checks, Conditions, HostPattern, Template};
 use crate::policy::{Compiled, PolicySet, Source};
 
 /// What the audit knows beside the files.
@@ -195,6 +195,7 @@ fn dangerous(file: &File, document: &Document, rule: &RuleText, dangers: &[Dange
 impl Danger {
     fn conditions(&self) -> Option<Conditions> {
         Some(Conditions {
+            carriage: Carriage::Requests,
             hosts: vec![HostPattern::parse(&self.host).ok()?],
             scheme: Some(Scheme::Https),
             port: Some(Scheme::Https.default_port()),

@@ -7,23 +7,31 @@
 
 #[cfg(test)]
 mod body_tests;
+mod observe;
 #[cfg(test)]
 mod tests;
+
+pub use observe::{Observed, WouldDeny};
 
 use crate::body::{Body, Wanted};
 use crate::canon::{Host, Request, Scheme};
 use crate::matcher::Judged;
-use crate::policy::{AgentPolicy, Decision, NameMatch};
+use crate::policy::{AgentPolicy, Decision, NameMatch, Resolve};
 use crate::window::Moment;
 
 impl AgentPolicy {
     /// The decision at this moment (see [`Moment`] for what is judged without one), or which body it takes
     /// to make one. Allocates nothing unless a rule looks into the request.
     pub fn decide(&self, request: &Request, at: Moment) -> Decision {
+        self.decide_by(request, at, |_number| true)
+    }
+
+    /// As if deny rules that do not count were not there.
+    fn decide_by(&self, request: &Request, at: Moment, counts: impl Fn(usize) -> bool) -> Decision {
         let judge = |number: usize| self.conditions.get(number).map_or(Judged::No, |c| c.judge(request, at));
         let denies = |number: usize| match judge(number) {
-            Judged::Yes(template) => Some(template),
-            Judged::No | Judged::Needs(_) => None,
+            Judged::Yes(template) if counts(number) => Some(template),
+            Judged::Yes(_) | Judged::No | Judged::Needs(_) => None,
         };
         if let Some((number, _)) = self.deny.first(&request.host, denies) {
             return Decision::Deny { rule: self.rules.get(number).cloned() };
@@ -65,17 +73,19 @@ impl AgentPolicy {
     pub fn reaches(&self, scheme: Scheme, host: &Host, port: u16, at: Moment) -> bool {
         let reaches =
             |number: usize| self.conditions.get(number).filter(|c| c.reaches(scheme, host, port, at));
-        let denied = self.deny.first(host, |number| reaches(number).filter(|c| c.whole_endpoint()));
-        denied.is_none() && self.allow.first(host, reaches).is_some()
+        let holds = |number: usize| reaches(number).filter(|c| c.whole_endpoint() && self.enforces(number));
+        let denied = self.deny.first(host, holds);
+        denied.is_none() && (self.observes() || self.allow.first(host, reaches).is_some())
     }
 
     /// Could any allow rule match this name (on any port, at any time)? For DNS.
     pub fn resolves(&self, host: &Host) -> NameMatch {
-        if self.denies_host(host) {
+        if self.denies_host(host) || self.resolve == Resolve::None {
             NameMatch::No
-        } else if self.allow.names(host) || self.also_resolved.contains(host) {
+        } else if self.resolve == Resolve::Any || self.allow.names(host) || self.also_resolved.contains(host)
+        {
             NameMatch::Exact
-        } else if self.allow.first(host, Some).is_some() {
+        } else if self.observes() || self.allow.first(host, Some).is_some() {
             NameMatch::Wildcard
         } else {
             NameMatch::No
@@ -85,9 +95,13 @@ impl AgentPolicy {
     /// Is there a deny rule for all of this host, whatever the scheme, port, method, path and time?
     pub(crate) fn denies_host(&self, host: &Host) -> bool {
         let whole = |number: usize| {
-            self.conditions
-                .get(number)
-                .filter(|c| c.scheme.is_none() && c.port.is_none() && c.when.is_none() && c.whole_endpoint())
+            self.conditions.get(number).filter(|c| {
+                self.enforces(number)
+                    && c.scheme.is_none()
+                    && c.port.is_none()
+                    && c.when.is_none()
+                    && c.whole_endpoint()
+            })
         };
         self.deny.first(host, whole).is_some()
     }

@@ -135,6 +135,76 @@ allow:
 }
 
 #[test]
+fn what_observes_passes_and_what_enforces_holds() {
+    let text = r#"
+mode: observe
+deny:
+  - { name: soft, host: api.example.com, methods: DELETE }
+  - { name: hard, host: api.example.com, paths: "/admin/**", mode: enforce }
+  - { name: gone, host: gone.example.com, mode: enforce }
+allow:
+  - { name: read, host: api.example.com }
+"#;
+    let (observing, enforcing) = (load(text), load(&text.replacen("mode: observe", "mode: enforce", 1)));
+    let told = |policy: &AgentPolicy, request: &str| {
+        let (method, url) = request.split_once(' ').unwrap();
+        let request = Request::parse(method, url).unwrap();
+        let observed = policy.observe(&request, Moment::ANY);
+        let would = observed
+            .would_deny
+            .map(|would| would.rule.map_or("none".to_owned(), |rule| rule.name.to_string()));
+        let allowed = matches!(observed.decision, Decision::Allow { .. });
+        assert_eq!(policy.explain(&request, Moment::ANY).allowed, allowed);
+        assert!(!allowed || policy.reaches(request.scheme, &request.host, request.port, Moment::ANY));
+        (allowed, would)
+    };
+    for (request, observed) in [
+        ("GET https://api.example.com/x", (true, None)),
+        ("DELETE https://api.example.com/x", (true, Some("soft"))),
+        ("GET https://api.example.com/admin/x", (false, None)),
+        ("DELETE https://api.example.com/admin/x", (false, None)),
+        ("GET https://elsewhere.example/", (true, Some("none"))),
+        ("GET http://elsewhere.example:8080/", (true, Some("none"))),
+        ("GET https://gone.example.com/", (false, None)),
+    ] {
+        let (allowed, would) = told(&observing, request);
+        assert_eq!((allowed, would.as_deref()), observed, "{request}");
+        assert_eq!(
+            told(&enforcing, request),
+            (request == "GET https://api.example.com/x", None),
+            "{request}"
+        );
+    }
+    // A deny rule that holds and looks into bodies has them read, also where nothing allows the request.
+    let looking = load(
+        "mode: observe\ndeny:\n  - { name: hard, host: api.example.com, json: { drop: { exists: true } }, mode: enforce }\n",
+    );
+    let post = Request::parse("POST", "https://api.example.com/x").unwrap();
+    assert!(matches!(looking.observe(&post, Moment::ANY).decision, Decision::Needs(_)));
+    // Names get made-up answers: no question leaves because an agent asked.
+    let resolves = |name: &str| observing.resolves(&Host::parse(name).unwrap());
+    assert_eq!(resolves("elsewhere.example"), NameMatch::Wildcard);
+    assert_eq!(
+        (resolves("api.example.com"), resolves("gone.example.com")),
+        (NameMatch::Exact, NameMatch::No)
+    );
+}
+
+#[test]
+fn every_name_or_none() {
+    let rules = "allow: [{ name: a, host: a.example.com }]\ndeny: [{ name: g, host: gone.example.com }]\n";
+    for (resolve, expected) in
+        [("any", NameMatch::Exact), ("none", NameMatch::No), ("allowed", NameMatch::No)]
+    {
+        let policy = load(&format!("{rules}dns: {{ resolve: {resolve} }}"));
+        let resolves = |name: &str| policy.resolves(&Host::parse(name).unwrap());
+        assert_eq!(resolves("elsewhere.example"), expected, "{resolve}");
+        assert_eq!(resolves("gone.example.com"), NameMatch::No, "{resolve}");
+        assert_eq!(resolves("a.example.com") == NameMatch::Exact, resolve != "none");
+    }
+}
+
+#[test]
 fn names_resolve_only_if_a_rule_could_reach_them() {
     let policy = load(
         r#"

@@ -4,7 +4,7 @@
 //! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
 use super::form::{Field, Form, Shape, field};
-use super::{bait, limits, local, values, when};
+use super::{bait, limits, local, response, values, when};
 
 const NAME: &Form = &Form::Text(&values::NAME);
 const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
@@ -13,6 +13,7 @@ const BUDGET: &Form = &Form::OneOrList(&Form::Text(&limits::BUDGET));
 const SIZE: &Form = &Form::Text(&values::SIZE);
 const ENV: &Form = &Form::Text(&values::VARIABLE);
 const CHECKS: &Form = &Form::Keyed(&Form::Section(&CHECK));
+const MODE: &Form = &Form::Words(&["enforce", "observe"]);
 const BOOL: &Form = &Form::Words(&["true", "false"]);
 
 pub(crate) const POLICY: Shape = Shape::of(
@@ -22,7 +23,12 @@ pub(crate) const POLICY: Shape = Shape::of(
         field("agent", NAME, "The agent that the policy is for; one file for each."),
         field("description", &Form::Prose, "What the agent is for, in a sentence."),
         field("owner", &Form::Prose, "Who answers for the agent."),
-        field("mode", &Form::Words(&["enforce"]), "`enforce`: what no rule allows is refused."),
+        field("select", &Form::List(&Form::Section(&SELECTOR)), "What is this agent."),
+        field(
+            "mode",
+            MODE,
+            "`enforce`: what no rule allows is refused. `observe`: it passes, and is recorded.",
+        ),
         field(
             "credentials",
             &Form::Named(&Form::OneOf(&CREDENTIAL)),
@@ -65,21 +71,18 @@ pub(crate) const POLICY: Shape = Shape::of(
     ],
 )
 .needs(&["version", "agent"])
-.later(&["select", "use", "services", "budgets", "alerts"]);
+.later(&["include", "use", "services", "budgets", "alerts"]);
 
 pub(super) const ALLOW_RULE: Shape = rule().needs(&["name", "host"]);
 pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY);
 
 const fn rule() -> Shape {
     Shape::of("a rule", RULE).later(&[
-        "tls",
         "sql",
         "aws",
         "budget",
         "cost",
         "approve",
-        "response",
-        "mode",
         "audit",
         "raw_path",
         "ignore_case",
@@ -96,8 +99,13 @@ const RULE: &[Field] = &[
     field("port", &Form::Text(&values::PORT), "The port; without it, the protocol's own."),
     field(
         "protocol",
-        &Form::Words(&["https", "http"]),
-        "In `allow`, https where nothing is said; in `deny`, both.",
+        &Form::Words(&["https", "http", "tcp"]),
+        "In `allow`, https where nothing is said; in `deny`, all. `tcp`: relayed unread, to named hosts.",
+    ),
+    field(
+        "tls",
+        &Form::Words(&["inspect", "passthrough"]),
+        "`passthrough`: TLS is relayed unread, by its server name; no methods, paths or credential.",
     ),
     field(
         "methods",
@@ -130,15 +138,17 @@ const RULE: &[Field] = &[
         BOOL,
         "May a GET become a WebSocket? Its frames are relayed unread, so a rule has to say so.",
     ),
+    field("mode", MODE, "`observe`: the rule blocks nothing, and what it would block is recorded."),
     field("when", &Form::Section(&WHEN), "When the rule is there; outside, it matches nothing."),
+    field("response", &Form::Section(&RESPONSE), "What is done to answers before the agent gets them."),
     field("message", &Form::Prose, "What the agent reads when a deny rule blocks it."),
 ];
 
 /// Fields that say how a request is let through; a deny rule lets none through.
-const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket"];
+const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket", "response", "tls"];
 
 pub(super) const PROTOCOLS_LATER: &[&str] =
-    &["websocket", "grpc", "tcp", "udp", "postgres", "mysql", "redis", "smtp", "ssh"];
+    &["websocket", "grpc", "udp", "postgres", "mysql", "redis", "smtp", "ssh"];
 
 pub(super) const LIMITS: Shape = Shape::of(
     "`limits`",
@@ -165,20 +175,38 @@ pub(super) const DNS: Shape = Shape::of(
             &Form::OneOrList(&Form::Text(&values::HOST_NAME)),
             "Names that resolve though no rule reaches them.",
         ),
-        field("resolve", &Form::Words(&["allowed"]), "Only names that a rule reaches are resolved."),
+        field(
+            "resolve",
+            &Form::Words(&["allowed", "any", "none"]),
+            "`allowed`: only names that a rule reaches. `any`: every name. `none`: no name at all.",
+        ),
+        field("rate", &Form::Text(&values::RATE), "How often the agent may ask for a name."),
     ],
-)
-.later(&["rate"]);
+);
 
 pub(super) const AUDIT: Shape = Shape::of(
     "`audit`",
-    &[field(
-        "durability",
-        &Form::Words(&["written", "synced"]),
-        "`written` survives a killed process, `synced` a power cut, before a credential leaves.",
-    )],
+    &[
+        field(
+            "durability",
+            &Form::Words(&["written", "synced"]),
+            "`written` survives a killed process, `synced` a power cut, before a credential leaves.",
+        ),
+        field(
+            "level",
+            &Form::Words(&["metadata"]),
+            "`metadata`: what was asked of whom, and what became of it.",
+        ),
+        field("bodies", &Form::Words(&["none"]), "`none`: nothing of what was sent or received."),
+    ],
 )
-.later(&["level", "bodies", "keep"]);
+.later(&["keep"]);
+
+pub(super) const SELECTOR: Shape = Shape::of(
+    "an entry of `select`",
+    &[field("run", NAME, "What `enforcer run` starts under this name, which is the agent's own.")],
+)
+.later(&["unit", "slice", "cgroup", "user", "container"]);
 
 pub(super) const WHEN: Shape = Shape::of(
     "`when`",
@@ -285,6 +313,37 @@ pub(super) const PUSH: Shape = Shape::of(
         field("update", BOOL, "Move refs forward, which is proved from the commits that are pushed."),
         field("delete", BOOL, "Delete refs."),
         field("force", BOOL, "Move refs anywhere."),
+    ],
+);
+
+pub(super) const RESPONSE: Shape = Shape::of(
+    "`response`",
+    &[
+        field("redact", &Form::List(&Form::Section(&REDACT)), "What is taken out of answers."),
+        field("max_body", SIZE, "The largest body of an answer; what is beyond is cut."),
+        field(
+            "content_types",
+            &Form::OneOrList(&Form::Text(&response::MEDIA_TYPE)),
+            "The types an answer may have; any other is refused.",
+        ),
+    ],
+);
+
+pub(super) const REDACT: Shape = Shape::of(
+    "an entry of `redact`",
+    &[
+        field(
+            "fields",
+            &Form::OneOrList(&Form::Text(&response::FIELD)),
+            "JSON fields of this name, at any depth.",
+        ),
+        field("json", &Form::OneOrList(&Form::Text(&response::JSON_PATH)), "Places in JSON."),
+        field(
+            "pattern",
+            &Form::OneOrList(&Form::Words(&["email", "card_number"])),
+            "What texts are searched for.",
+        ),
+        field("headers", &Form::OneOrList(&Form::Text(&values::HEADER)), "Headers of the answer."),
     ],
 );
 

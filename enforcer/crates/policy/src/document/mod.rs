@@ -17,9 +17,12 @@ mod limits;
 mod local;
 mod mcp;
 mod reader;
+mod response;
 mod rule;
+mod select;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod values;
 mod when;
 
@@ -28,7 +31,7 @@ use crate::canon::Host;
 use crate::diagnostics::{File, Report, Span};
 use crate::local::Local;
 use crate::name::Name;
-use crate::policy::{CredentialSpec, Durability};
+use crate::policy::{CredentialSpec, Durability, Mode, Rate, Resolve};
 use crate::yaml::{Entry, Node};
 pub(crate) use case::Case;
 pub(crate) use fields::POLICY;
@@ -49,6 +52,8 @@ pub(crate) struct At<T> {
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) agent: Option<At<Name>>,
+    pub(crate) mode: Mode,
+    pub(crate) mode_span: Option<Span>,
     pub(crate) description: Option<String>,
     pub(crate) owner: Option<String>,
     /// also those whose contents could not be read, so that one error does not cause more
@@ -62,6 +67,8 @@ pub(crate) struct Document {
     pub(crate) local: Local,
     pub(crate) decoys: Vec<At<Decoy>>,
     pub(crate) tripwire: Tripwire,
+    pub(crate) resolve: Resolve,
+    pub(crate) dns_rate: Option<Rate>,
     pub(crate) durability: Durability,
     pub(crate) tests: Vec<Case>,
 }
@@ -78,13 +85,16 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
             None
         }
     };
-    if let Some(entry) = top.get("mode") {
-        r.choice(entry, &[("enforce", ())], &["observe"]);
+    if let Some(entry) = top.get("select") {
+        select::read(r, entry, agent.as_ref().map(|agent| &agent.value));
     }
+    let mode = top.get("mode").and_then(|entry| rule::read_mode(r, entry)).unwrap_or(Mode::Enforce);
     let (declared, credentials) =
         top.get("credentials").map(|e| credential::read_all(r, e)).unwrap_or_default();
     let mut document = Document {
         agent,
+        mode,
+        mode_span: top.get("mode").map(|entry| entry.value.span.clone()),
         description: top.get("description").and_then(|e| r.prose(e)),
         owner: top.get("owner").and_then(|e| r.prose(e)),
         declared,
@@ -100,6 +110,8 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         },
         decoys: top.get("decoys").map(|e| bait::decoys(r, e)).unwrap_or_default(),
         tripwire: top.get("tripwire").map(|e| bait::tripwire(r, e)).unwrap_or_default(),
+        resolve: Resolve::Allowed,
+        dns_rate: None,
         durability: Durability::Written,
         tests: top.get("tests").map(|e| case::read_all(r, e)).unwrap_or_default(),
     };
@@ -107,11 +119,28 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         document.private_addresses =
             dns.get("private_addresses").map(|e| values::networks(r, e)).unwrap_or_default();
         document.also_resolved = dns.get("also").map(|e| values::names(r, e)).unwrap_or_default();
+        document.dns_rate = dns.get("rate").and_then(|e| values::agent_rate(r, e));
         if let Some(entry) = dns.get("resolve") {
-            r.choice(entry, &[("allowed", ())], &["any", "none"]);
+            let words = [("allowed", Resolve::Allowed), ("any", Resolve::Any), ("none", Resolve::None)];
+            document.resolve = r.choice(entry, &words, &[]).unwrap_or(Resolve::None);
+            if let Some(also) = dns.get("also").filter(|_| document.resolve == Resolve::None) {
+                let hint = "remove `also`, or write `resolve: allowed`";
+                r.error_with(
+                    "E001",
+                    &also.key_span,
+                    "`resolve: none` resolves no name, also not these",
+                    hint,
+                );
+            }
         }
     }
     if let Some(audit) = top.get("audit").and_then(|entry| r.section(entry, &fields::AUDIT)) {
+        if let Some(entry) = audit.get("level") {
+            r.choice(entry, &[("metadata", ())], &["none", "headers", "full"]);
+        }
+        if let Some(entry) = audit.get("bodies") {
+            r.choice(entry, &[("none", ())], &["hash", "redacted"]);
+        }
         let durability = audit.get("durability").and_then(|e| {
             r.choice(e, &[("written", Durability::Written), ("synced", Durability::Synced)], &[])
         });

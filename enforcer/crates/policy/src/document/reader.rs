@@ -23,6 +23,10 @@ pub(super) struct Reader<'a> {
 pub(super) struct Fields<'n>(&'n [Entry]);
 
 impl<'n> Fields<'n> {
+    pub(super) fn all(&self) -> &'n [Entry] {
+        self.0
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&'n Entry> {
         self.0.iter().find(|entry| entry.key == name)
     }
@@ -198,18 +202,32 @@ impl<'a> Reader<'a> {
         later: &[&str],
     ) -> Option<T> {
         let text = self.text(entry)?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
-            return Some(*value);
-        }
         if later.contains(&text.value.as_str()) {
             self.unenforced(&text.span, &format!("{}: {}", entry.key, text.value));
             return None;
         }
+        self.word_or(&entry.key, &text, words, later)
+    }
+
+    /// The same of a text out of a list.
+    pub(super) fn word<T: Copy>(&mut self, field: &str, text: &At<String>, words: &[(&str, T)]) -> Option<T> {
+        self.word_or(field, text, words, &[])
+    }
+
+    fn word_or<T: Copy>(
+        &mut self,
+        field: &str,
+        text: &At<String>,
+        words: &[(&str, T)],
+        later: &[&str],
+    ) -> Option<T> {
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+            return Some(*value);
+        }
         let expected: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let message = format!(
-            "`{}` is not a value of `{}`, expected {}",
+            "`{}` is not a value of `{field}`, expected {}",
             shown(&text.value),
-            entry.key,
             expected.join(" or ")
         );
         match nearest(&text.value, expected.iter().chain(later).copied()) {

@@ -3,14 +3,16 @@
 //! What an absent field means is decided here and nowhere else. In `allow`: host must be there,
 //! protocol is https, port is the protocol's own, methods and paths are any. In `deny`: any, always.
 
+use std::sync::Arc;
+
 use super::reader::{Fields, Reader};
-use super::{At, checks, fields, mcp, values, when};
+use super::{At, checks, fields, mcp, response, tunnel, values, when};
 use crate::canon::{Method, Scheme, shown};
 use crate::diagnostics::{Span, nearest};
-use crate::matcher::{Conditions, HostPattern, Template};
+use crate::matcher::{Carriage, Conditions, HostPattern, Template};
 use crate::name::Name;
-use crate::policy::Rate;
-use crate::yaml::{Entry, Node};
+use crate::policy::{Mode, Rate, ResponseRules};
+use crate::yaml::{Entry, Node, Value};
 
 /// Names below these exist only inside an organisation, so one wildcard may take them all.
 const PRIVATE_TOP_LEVELS: &[&str] = &[
@@ -45,6 +47,8 @@ pub(crate) struct RuleText {
     pub(crate) rates: Vec<Rate>,
     pub(crate) max_body: Option<u64>,
     pub(crate) websocket: bool,
+    pub(crate) response: Option<Arc<ResponseRules>>,
+    pub(crate) mode: Option<Mode>,
     pub(crate) message: Option<String>,
 }
 
@@ -79,7 +83,8 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
         }
     };
     let hosts = read_hosts(r, node, fields, effect);
-    let scheme = read_protocol(r, fields, effect);
+    let (scheme, carriage) = read_protocol(r, fields, effect);
+    tunnel::check(r, fields, carriage, &hosts);
     let port = read_port(r, fields);
     let methods = read_methods(r, fields);
     let templates = read_paths(r, fields, effect);
@@ -92,6 +97,7 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
     let rates = fields.get("rate").map(|entry| values::rates(r, entry, &templates)).unwrap_or_default();
     let rule = RuleText {
         conditions: Conditions {
+            carriage,
             hosts: hosts.iter().map(|host| host.value.clone()).collect(),
             scheme,
             port: match (effect, scheme) {
@@ -112,6 +118,8 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
         rates,
         max_body: fields.get("max_body").and_then(|entry| values::size(r, entry)),
         websocket: read_websocket(r, fields),
+        response: read_response(r, fields),
+        mode: fields.get("mode").and_then(|entry| read_mode(r, entry)),
         message: fields.get("message").and_then(|entry| r.prose(entry)),
         name: name?,
     };
@@ -175,20 +183,62 @@ fn read_host(r: &mut Reader<'_>, text: &At<String>, effect: Effect) -> Option<Ho
     }
 }
 
-fn read_protocol(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Option<Scheme> {
+fn read_protocol(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> (Option<Scheme>, Carriage) {
     let absent = match effect {
-        Effect::Allow => Some(Scheme::Https),
-        Effect::Deny => None,
+        Effect::Allow => (Some(Scheme::Https), Carriage::Requests),
+        Effect::Deny => (None, Carriage::Requests),
     };
-    let Some(entry) = fields.get("protocol") else { return absent };
-    let words = [("https", Scheme::Https), ("http", Scheme::Http)];
-    r.choice(entry, &words, fields::PROTOCOLS_LATER).or(absent)
+    let words = [
+        ("https", (Some(Scheme::Https), Carriage::Requests)),
+        ("http", (Some(Scheme::Http), Carriage::Requests)),
+        ("tcp", (None, Carriage::Raw)),
+    ];
+    let entry = fields.get("protocol");
+    let (scheme, mut carriage) =
+        entry.and_then(|entry| r.choice(entry, &words, fields::PROTOCOLS_LATER)).unwrap_or(absent);
+    if let Some(entry) = entry.filter(|_| effect == Effect::Deny && carriage == Carriage::Raw) {
+        let hint = "a deny rule without `protocol`, `methods` and `paths` is for connections of every kind";
+        r.error_with("E021", &entry.value.span, "a deny rule for raw connections needs no `protocol`", hint);
+        return absent;
+    }
+    if let Some(entry) = fields.get("tls") {
+        let passed = r.choice(entry, &[("inspect", false), ("passthrough", true)], &[]).unwrap_or(false);
+        if passed && scheme == Some(Scheme::Https) {
+            carriage = Carriage::Passthrough;
+        } else if scheme != Some(Scheme::Https) {
+            let hint = "remove `tls`, or write `protocol: https`";
+            r.error_with("E026", &entry.key_span, "there is no TLS in this protocol that we know of", hint);
+        }
+    }
+    (scheme, carriage)
 }
 
 /// Frames are not judged, so a rule has to say that it opens such a connection.
 fn read_websocket(r: &mut Reader<'_>, fields: Fields<'_>) -> bool {
     let Some(entry) = fields.get("websocket") else { return false };
     r.choice(entry, &[("true", true), ("false", false)], &[]).unwrap_or(false)
+}
+
+/// Unreadable is not `observe`.
+pub(super) fn read_mode(r: &mut Reader<'_>, entry: &Entry) -> Option<Mode> {
+    r.choice(entry, &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &[])
+}
+
+/// Frames of a WebSocket are no answer that could be read.
+fn read_response(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<Arc<ResponseRules>> {
+    let rules = response::read(r, fields.get("response")?)?;
+    let sockets = fields
+        .get("websocket")
+        .filter(|entry| matches!(&entry.value.value, Value::Scalar(text) if text == "true"));
+    if let Some(entry) = sockets.filter(|_| rules.redacts_bodies()) {
+        r.error_with(
+            "E027",
+            &entry.key_span,
+            "what comes over a WebSocket cannot be redacted",
+            "write a rule of its own for the path of the WebSocket",
+        );
+    }
+    Some(rules)
 }
 
 fn read_port(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<u16> {

@@ -70,6 +70,22 @@ pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry, templates: &[Template]) -
     rates
 }
 
+/// A single one, of an agent.
+pub(super) fn agent_rate(r: &mut Reader<'_>, entry: &Entry) -> Option<Rate> {
+    let text = r.text(entry)?;
+    match parse_rate(&text.value) {
+        Ok(rate) if rate.per.is_empty() => Some(rate),
+        Ok(_) => {
+            r.error("E025", &text.span, "there is no path to count by here");
+            None
+        }
+        Err(why) => {
+            r.error("E001", &text.span, why);
+            None
+        }
+    }
+}
+
 /// Of an agent, which has no paths.
 pub(super) fn agent_rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
     let mut rates = Vec::new();

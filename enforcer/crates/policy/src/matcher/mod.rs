@@ -36,8 +36,22 @@ use crate::body::Wanted;
 use crate::canon::{Host, Method, Request, Scheme};
 use crate::window::{Moment, Window};
 
+/// What becomes of a connection to the endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Carriage {
+    /// Its requests are judged one by one.
+    #[default]
+    Requests,
+    /// TLS, relayed unread.
+    Passthrough,
+    /// TCP, relayed unread.
+    Raw,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Conditions {
+    /// Only in allow rules something else than `Requests`.
+    pub(crate) carriage: Carriage,
     /// never empty
     pub(crate) hosts: Vec<HostPattern>,
     /// `None`: any
@@ -77,6 +91,8 @@ pub(crate) enum Unmet {
     Port,
     Scheme,
     Host,
+    /// it lets connections through, not requests
+    Carriage,
 }
 
 impl Conditions {
@@ -99,13 +115,19 @@ impl Conditions {
 
     /// Are the conditions that are known before a request is seen met?
     pub(crate) fn reaches(&self, scheme: Scheme, host: &Host, port: u16, at: Moment) -> bool {
-        self.scheme.is_none_or(|own| own == scheme)
-            && self.port.is_none_or(|own| own == port)
+        self.carriage == Carriage::Requests
+            && self.scheme.is_none_or(|own| own == scheme)
+            && self.leads(host, port, at)
+    }
+
+    /// Host, port and time.
+    pub(crate) fn leads(&self, host: &Host, port: u16, at: Moment) -> bool {
+        self.port.is_none_or(|own| own == port)
             && self.hosts.iter().any(|pattern| pattern.matches(host))
             && self.is_open(at)
     }
 
-    fn is_open(&self, at: Moment) -> bool {
+    pub(crate) fn is_open(&self, at: Moment) -> bool {
         self.when.as_ref().is_none_or(|when| when.is_open(at))
     }
 
@@ -131,6 +153,7 @@ impl Conditions {
             (Unmet::Method, self.takes_method(&request.method)),
             (Unmet::Path, self.template(request.target.path()).is_some()),
             (Unmet::Time, self.is_open(at)),
+            (Unmet::Carriage, self.carriage == Carriage::Requests),
         ]
         .into_iter()
         .filter(|(_, met)| !met)
@@ -141,17 +164,38 @@ impl Conditions {
     /// Does every request that `other` matches match here too (where this is of an allow rule, `other` is
     /// too)? A `false` may be wrong, a `true` never is.
     pub(crate) fn covers(&self, other: &Conditions) -> bool {
-        self.scheme.is_none_or(|own| other.scheme == Some(own))
-            && self.port.is_none_or(|own| other.port == Some(own))
-            && self.when.as_ref().is_none_or(|own| other.when.as_ref() == Some(own))
-            && match (&self.methods, &other.methods) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(own), Some(others)) => others.iter().all(|method| own.contains(method)),
-            }
+        self.port.is_none_or(|own| other.port == Some(own))
             && other.hosts.iter().all(|host| self.hosts.iter().any(|own| own.covers(host)))
-            && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
-            && self.checks.covers(&other.checks)
+            && self.covers_inside(other)
+            && self.when.as_ref().is_none_or(|own| other.when.as_ref() == Some(own))
+    }
+
+    /// What is to be seen inside of a connection, and whether anybody looks.
+    fn covers_inside(&self, other: &Conditions) -> bool {
+        let https = |conditions: &Conditions| conditions.scheme.is_none_or(|own| own == Scheme::Https);
+        match (self.carriage, other.carriage) {
+            (Carriage::Requests, Carriage::Requests) => {
+                self.scheme.is_none_or(|own| other.scheme == Some(own))
+                    && match (&self.methods, &other.methods) {
+                        (None, _) => true,
+                        (Some(_), None) => false,
+                        (Some(own), Some(others)) => others.iter().all(|method| own.contains(method)),
+                    }
+                    && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
+                    && self.checks.covers(&other.checks)
+            }
+            // The first allow rule for an endpoint says whether it is inspected; a deny rule has to be for all of it.
+            (Carriage::Requests, Carriage::Passthrough) => {
+                https(self) && (!self.wide || self.whole_endpoint())
+            }
+            (Carriage::Passthrough, Carriage::Requests) => other.scheme == Some(Scheme::Https),
+            (Carriage::Requests, Carriage::Raw) => {
+                self.wide && self.scheme.is_none() && self.whole_endpoint()
+            }
+            (Carriage::Passthrough, Carriage::Passthrough) | (Carriage::Raw, Carriage::Raw) => true,
+            (Carriage::Passthrough, Carriage::Raw)
+            | (Carriage::Raw, Carriage::Requests | Carriage::Passthrough) => false,
+        }
     }
 
     /// The same with one host, one method and one template each; together they match what this matches.
@@ -183,7 +227,7 @@ impl Conditions {
 
     /// Is there nothing in it that a method and a URL do not tell?
     pub(crate) fn judged_by_head(&self) -> bool {
-        self.when.is_none() && self.checks.is_empty()
+        self.when.is_none() && self.checks.is_empty() && self.carriage == Carriage::Requests
     }
 
     /// Could a request match both? A `true` may be wrong, a `false` never is.

@@ -1,13 +1,17 @@
 //! Terminates TLS for hosts the policy can reach, then looks again at what is inside.
 //!
-//! There is no passing through: a client that does not take our certificate gets no connection.
+//! What a rule passes through (`tls: passthrough`) is relayed as it came, by the server name in its
+//! hello. Nothing falls back to that: a client that does not take our certificate gets no connection.
+
+mod hello;
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use enforcer_policy::{Host, Scheme};
+use bytes::Bytes;
+use enforcer_policy::{Endpoint, Host, Relay, Route, Scheme};
 use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::gate::{Asked, Code};
-use crate::proxy::{Alpn, Begins, Connection, Protocol, Serving, Stream, Terminated, sniff};
+use crate::proxy::wire::Wire;
+use crate::proxy::{Alpn, Begins, Connection, Protocol, Serving, Stream, Terminated, sniff, tunnel};
 
 /// For the whole handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -53,9 +58,14 @@ struct Failed {
 
 async fn terminate(stream: Stream, mut connection: Connection) {
     match handshake(stream, &connection).await {
-        Ok((stream, terminated)) => {
+        Ok(Greeted::Terminated(stream, terminated)) => {
             connection.tls = Some(terminated);
-            sniff::dispatch(Box::new(stream), connection).await;
+            sniff::dispatch(Box::new(*stream), connection).await;
+        }
+        Ok(Greeted::PassedThrough(wire, hello, endpoint)) => {
+            if let Err(refusal) = tunnel::carry(wire, hello, endpoint, &connection).await {
+                tracing::debug!(%refusal.reason, "a connection was not passed through");
+            }
         }
         Err(failed) => {
             let destination = connection.destination.0;
@@ -72,7 +82,14 @@ async fn terminate(stream: Stream, mut connection: Connection) {
 
 type Opened = tokio_rustls::server::TlsStream<Capped>;
 
-async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, Terminated), Failed> {
+/// What became of a hello.
+enum Greeted {
+    Terminated(Box<Opened>, Terminated),
+    /// The socket, what was read of it, and where it leads.
+    PassedThrough(Wire, Bytes, Endpoint),
+}
+
+async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, Failed> {
     if connection.tls.is_some() {
         return Err(Failed {
             code: Code::BadRequest,
@@ -83,7 +100,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, T
     let deadline = Instant::now() + HANDSHAKE;
     let late =
         || Failed { code: Code::BadRequest, host: None, reason: "the handshake took over 10 s".into() };
-    let capped = Capped { io: stream, left: Some(MAX_CLIENT_HELLO) };
+    let capped = Capped { io: stream, left: Some(MAX_CLIENT_HELLO), read: Vec::new() };
     let start = timeout_at(deadline, LazyConfigAcceptor::new(Acceptor::default(), capped))
         .await
         .map_err(|_elapsed| late())?
@@ -93,6 +110,9 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, T
             reason: format!("the TLS ClientHello is not acceptable: {error}"),
         })?;
     let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    if let Some(host) = name.as_deref().and_then(|name| passed_through(name, connection)) {
+        return pass_through(start.io, host, connection);
+    }
     let (config, host) = match choose(name, connection).await {
         Ok(chosen) => chosen,
         Err(failed) => {
@@ -110,6 +130,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, T
     };
     let mut start = start;
     start.io.left = None;
+    start.io.read = Vec::new();
     let name = host.to_string();
     match timeout_at(deadline, start.into_stream(config)).await {
         Ok(Ok(stream)) => {
@@ -118,13 +139,46 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<(Opened, T
                 Some(_) => Some(Alpn::Http11),
                 None => None,
             };
-            Ok((stream, Terminated { host, alpn }))
+            Ok(Greeted::Terminated(Box::new(stream), Terminated { host, alpn }))
         }
         Ok(Err(error)) => {
             Err(Failed { code: Code::BadRequest, reason: advise(&error, &name), host: Some(name) })
         }
         Err(_elapsed) => Err(Failed { host: Some(name), ..late() }),
     }
+}
+
+/// The host, if a rule passes connections to it through.
+fn passed_through(name: &str, connection: &Connection) -> Option<Host> {
+    let host = Host::parse(name).ok()?;
+    let policy = connection.shared.gate.policy(&connection.caller)?;
+    let route = policy.route(&host, connection.destination.0.port(), SystemTime::now().into());
+    matches!(route, Route::Passthrough).then_some(host)
+}
+
+/// Only by a name that every reader of the hello reads alike.
+fn pass_through(capped: Capped, host: Host, connection: &Connection) -> Result<Greeted, Failed> {
+    let no = |reason: &str| Failed {
+        code: Code::BadRequest,
+        host: Some(host.to_string()),
+        reason: format!("this connection to {host} cannot be passed through: {reason}"),
+    };
+    let Some(hello) = hello::read(&capped.read) else {
+        return Err(no("its ClientHello is not in the plain form"));
+    };
+    if hello.hides {
+        return Err(no("its ClientHello hides a server name (ECH); turn that off in the client"));
+    }
+    if hello.server_name.as_deref().and_then(|name| Host::parse(name).ok()).as_ref() != Some(&host) {
+        return Err(no("its server name is read in two ways"));
+    }
+    let Capped { io, read, left: _ } = capped;
+    let Some((rest, wire)) = io.into_wire() else {
+        return Err(no("it does not come straight from a socket"));
+    };
+    let first = [read, rest.to_vec()].concat().into();
+    let endpoint = Endpoint { relay: Relay::Passthrough, host, port: connection.destination.0.port() };
+    Ok(Greeted::PassedThrough(wire, first, endpoint))
 }
 
 /// The configuration to finish with and the host it certifies, if the policy can reach that host.
@@ -187,6 +241,8 @@ fn advise(error: &io::Error, host: &str) -> String {
 struct Capped {
     io: Stream,
     left: Option<usize>,
+    /// what was let through
+    read: Vec<u8>,
 }
 
 impl AsyncRead for Capped {
@@ -205,7 +261,10 @@ impl AsyncRead for Capped {
         let filled = part.filled().len();
         let initialized = part.initialized().len();
         debug_assert!(filled <= initialized);
+        let start = buf.filled().len();
         buf.advance(filled);
+        let arrived = buf.filled().get(start..).unwrap_or_default().to_vec();
+        self.read.extend_from_slice(&arrived);
         self.left = Some(left - filled);
         poll
     }
