@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enforcer_probe::{Open, ROUTES, Sign};
-use enforcer_tests::world::{self, Daemon, Output, World, cgroup_root, command};
+use enforcer_tests::world::{Daemon, Output, World, command};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(170);
@@ -113,46 +113,4 @@ fn the_daemon_proves_on_a_timer() {
     // The next one may be under way: it ends with the daemon.
     daemon.stop().unwrap();
     assert!(daemon.ours(&[]).is_empty(), "{:?}", daemon.ours(&[]));
-}
-
-/// The sibling leaves its cgroup with root's help while it tries: the programs and their hooks lose it.
-#[test]
-fn a_leak_is_found_out() {
-    let world = World::new().unwrap();
-    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
-    let child = command::Running::spawn(daemon.tool(&["--json", "prove", "bot"]), None).unwrap();
-    let slice = format!("/{}/", daemon.settings.managed_root);
-    let out = cgroup_root().unwrap().join("cgroup.procs");
-    let until = Instant::now() + LIMIT;
-    while Instant::now() < until && fs::read_link(format!("/proc/{}/exe", child.pid())).is_ok() {
-        let trying: Vec<i32> = world::processes(&world.name)
-            .into_iter()
-            .filter(|(_, line)| line.contains(" attempt"))
-            .map(|(pid, _)| pid)
-            .collect();
-        // Only when it is at it: before that the prover looks where its sibling is.
-        for parent in trying.iter().filter_map(|pid| parent(*pid)).filter(|parent| trying.contains(parent)) {
-            let inside =
-                fs::read_to_string(format!("/proc/{parent}/cgroup")).is_ok_and(|text| text.contains(&slice));
-            if inside {
-                let _it_may_have_ended = fs::write(&out, parent.to_string());
-            }
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let output = child.finish(LIMIT).unwrap();
-    assert_eq!(output.code, Some(8), "{output}");
-    assert_eq!(table(&output)["unix-path"]["agent"], "out", "{output}");
-    let status = daemon.cli_ok(&["status"]).unwrap();
-    assert!(status.contains("proof     ! bot got out") && status.contains("unix-path"), "{status}");
-    assert!(
-        daemon.wait_log(&["ERROR", "NOT PROVED", "unix-path"], Duration::from_secs(5)),
-        "{}",
-        daemon.log_text()
-    );
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }

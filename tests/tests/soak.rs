@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use enforcer_probe::{Needs, ROUTES, Sign};
 use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6, Packet};
-use enforcer_tests::world::{Daemon, Running, World, plan};
+use enforcer_tests::world::{self, Daemon, Running, World, plan};
 
 /// For a machine that compiles beside it; what it really took is printed.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -73,6 +73,12 @@ impl Load {
         }
         let load = Load { answers, agents };
         load.wait_for_more(0, "the agent is served");
+        // One that is still being launched has no daemon to be launched by in a moment.
+        let begun = Instant::now();
+        while sessions_that_probe(daemon) < load.agents.len() - 1 {
+            assert!(begun.elapsed() < LIMIT, "waited {LIMIT:?} until all agents run");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         load
     }
 
@@ -102,6 +108,15 @@ impl Load {
             assert!(ended.is_none(), "an agent ended: {ended:?}");
         }
     }
+}
+
+/// Cgroups in which the probe runs.
+fn sessions_that_probe(daemon: &Daemon<'_>) -> usize {
+    let probe = daemon.world.bin("probe");
+    let runs = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == probe);
+    let cgroup = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    let all = world::processes(&daemon.world.name).into_iter().map(|(pid, _)| pid);
+    all.filter(runs).filter_map(cgroup).collect::<std::collections::BTreeSet<_>>().len()
 }
 
 /// The daemon's own packets go to the servers; nothing else may.
