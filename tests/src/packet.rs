@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
 
 pub const ICMP: u8 = 1;
 pub const IGMP: u8 = 2;
@@ -20,6 +21,7 @@ const IPV6: u16 = 0x86dd;
 /// One frame as the outside saw it.
 #[derive(Clone, Debug)]
 pub struct Packet {
+    pub arrived: Instant,
     pub source_mac: [u8; 6],
     pub ethertype: u16,
     pub ip: Option<Ip>,
@@ -50,7 +52,7 @@ impl Packet {
             IPV6 => ipv6(bytes.get(14..)?),
             _ => None,
         };
-        Some(Packet { source_mac, ethertype, ip, bytes: bytes.to_vec() })
+        Some(Packet { arrived: Instant::now(), source_mac, ethertype, ip, bytes: bytes.to_vec() })
     }
 
     /// The kernel's own housekeeping, which no process asked for: ARP, neighbour and router

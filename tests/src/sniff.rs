@@ -16,6 +16,7 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketType, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::packet::Packet;
+use crate::world::plan;
 
 /// `ETH_P_ALL` in network order, as socket(2) wants it.
 const ETH_P_ALL: u32 = (3u16).to_be() as u32;
@@ -55,10 +56,16 @@ impl Sniffer {
         self.lock().iter().skip(mark).filter(|p| !p.is_housekeeping()).cloned().collect()
     }
 
-    /// Waits until no packet has come for a while: connections of an earlier attempt still say goodbye.
+    /// Waits until the last packet is older than the attacker keeps a connection: then those of an
+    /// earlier attempt have said goodbye.
     pub fn quiet(&self) {
-        let deadline = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < deadline && !self.since(self.mark()).is_empty() {}
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let recent = || {
+            std::thread::sleep(SETTLE);
+            let last = self.lock().iter().rev().find(|p| !p.is_housekeeping()).map(|p| p.arrived);
+            last.is_some_and(|last| last.elapsed() < plan::ATTACKER_LINGERS + SETTLE * 2)
+        };
+        while Instant::now() < deadline && recent() {}
     }
 
     /// Waits until a packet since `mark` satisfies `wanted`.

@@ -4,6 +4,7 @@
 //! both namespaces are private, so no packet for them ever reaches a real network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// The host side of the veth pair, where the daemon lives.
 pub const HOST_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 1);
@@ -34,6 +35,8 @@ pub const TCP_PORTS: [u16; 6] = [22, 53, 80, 443, 853, 8443];
 pub const UDP_PORTS: [u16; 3] = [443, 853, 4444];
 /// What everything says that an agent should not be able to reach.
 pub const BANNER: &str = "OUTSIDE-THE-FENCE";
+/// How long the attacker keeps a connection after that: closing at once would reset what the client still sends.
+pub const ATTACKER_LINGERS: Duration = Duration::from_millis(300);
 
 /// A service of the host's own on loopback, as a database would be.
 pub const HOST_LOOPBACK_PORT: u16 = 5432;

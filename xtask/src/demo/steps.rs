@@ -262,11 +262,13 @@ fn raw_egress(stage: &mut Stage<'_>) -> Result<()> {
     for (name, what) in ways {
         let mark = stage.world.sniffer.mark();
         let on = stage.daemon.run_agent("demo", &line(name))?;
-        let packets = stage.world.sniffer.since(mark).iter().filter(|p| !to_servers(p)).count();
+        let packets: Vec<_> =
+            stage.world.sniffer.since(mark).into_iter().filter(|p| !to_servers(p)).collect();
+        packets.iter().for_each(|packet| screen.text(&packet.to_string()));
         let said = on.stdout.trim().trim_start_matches(name).trim_start_matches(": ");
         let said: String = said.chars().take(70).collect();
-        let held = matches!(on.code, Some(1 | 3)) && packets == 0;
-        screen.check(&format!("{what}: {packets} packets ({said})"), held);
+        let held = matches!(on.code, Some(1 | 3)) && packets.is_empty();
+        screen.check(&format!("{what}: {} packets ({said})", packets.len()), held);
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ async fn what_is_received_counts_too_and_is_cut_with_a_reason() {
     assert!(big.into_body().collect().await.is_err(), "a megabyte does not fit");
     let receipts = world.receipts(1).await;
     let outcome = receipts[0].outcome.as_ref().unwrap();
-    assert!(outcome.error.as_ref().unwrap().contains("100000 bytes/day received is used up"), "{outcome:?}");
+    // Used up, or less than the piece that came: that is for the sizes in which the server's bytes arrive.
+    assert!(outcome.error.as_ref().unwrap().contains("100000 bytes/day received"), "{outcome:?}");
     assert!(outcome.response_bytes <= 100_000, "{outcome:?}");
 }
 

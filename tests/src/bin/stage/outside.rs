@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use enforcer_tests::world::plan;
@@ -39,8 +38,7 @@ pub(crate) fn banner(at: SocketAddr) -> Result<()> {
         for mut stream in listener.incoming().flatten() {
             thread::spawn(move || {
                 let _whoever = stream.write_all(plan::BANNER.as_bytes());
-                // Long enough for the client to read; closing at once would reset what it still sends.
-                thread::sleep(Duration::from_millis(300));
+                thread::sleep(plan::ATTACKER_LINGERS);
             });
         }
     });
