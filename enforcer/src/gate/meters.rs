@@ -38,12 +38,13 @@ pub(super) fn connection_rates(policy: &AgentPolicy, rule: &Rule) -> Result<Vec<
     keys.map(|key| Counter::new(key).map_err(uncountable)).collect()
 }
 
-/// A path segment holds no `/`, so joined values cannot be taken for others.
+/// Joined values cannot be taken for others: a `/` in one of them is written as it stands in the path.
 fn value(per: &[Box<str>], template: &Template, path: &str) -> Result<Option<String>, No> {
     if per.is_empty() {
         return Ok(None);
     }
-    let values: Option<Vec<String>> = per.iter().map(|name| template.captured(path, name)).collect();
+    let captured = |name: &Box<str>| Some(template.captured(path, name)?.replace('/', "%2F"));
+    let values: Option<Vec<String>> = per.iter().map(captured).collect();
     match values {
         Some(values) => Ok(Some(values.join("/"))),
         // The compiler checks that the names are there.

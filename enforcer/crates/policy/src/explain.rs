@@ -120,6 +120,7 @@ impl AgentPolicy {
                 .into_iter()
                 .map(|unmet| match unmet {
                     Unmet::Check(what) => Some(what),
+                    Unmet::RawPath => Some("its path has an encoded slash".to_owned()),
                     Unmet::Time
                     | Unmet::Path
                     | Unmet::Method
@@ -253,6 +254,7 @@ fn difference(unmet: &Unmet, conditions: &Conditions, request: &Request) -> Stri
             let templates: Vec<&str> = conditions.templates.iter().map(Template::as_str).collect();
             format!("path {} is not {}", request.target.path(), templates.join(", "))
         }
+        Unmet::RawPath => "its path has an encoded slash, and the rule no `raw_path: true`".to_owned(),
         Unmet::Carriage => "it lets connections through unread, and judges no requests".to_owned(),
         Unmet::Time => match &conditions.when {
             Some(when) => format!("it holds {when}"),
@@ -271,6 +273,7 @@ fn change(unmet: &Unmet, request: &Request) -> String {
         Unmet::Port => format!("its `port` were {}", request.port),
         Unmet::Method => format!("its `methods` had {}", request.method),
         Unmet::Path => format!("its `paths` had \"{}\"", literal(request)),
+        Unmet::RawPath => "it said `raw_path: true`".to_owned(),
     }
 }
 
@@ -288,6 +291,9 @@ fn new_rule(request: &Request) -> String {
         rule.push_str(&format!("    port: {}\n", request.port));
     }
     rule.push_str(&format!("    methods: {}\n    paths: \"{}\"", request.method, literal(request)));
+    if request.target.has_encoded_slash() {
+        rule.push_str("\n    raw_path: true");
+    }
     rule
 }
 

@@ -71,7 +71,11 @@ fn cases() -> Vec<Case> {
         ("GET /%zz HTTP/1.1", Refused(400)),
         ("GET /% HTTP/1.1", Refused(400)),
         ("GET /a%00b HTTP/1.1", Refused(400)),
-        ("GET /a%2fb HTTP/1.1", Refused(400)),
+        // Clear, and so the policy's: no rule of it says `raw_path: true`.
+        ("GET /a%2fb HTTP/1.1", Refused(403)),
+        ("GET /a%2f..%2fb HTTP/1.1", Refused(400)),
+        ("GET /a%2f%2fb HTTP/1.1", Refused(400)),
+        ("GET /a%252fb HTTP/1.1", Refused(400)),
         ("GET /a%5cb HTTP/1.1", Refused(400)),
         ("GET /a\\b HTTP/1.1", Refused(400)),
         ("GET /a/../b HTTP/1.1", Refused(400)),

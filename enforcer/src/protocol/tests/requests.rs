@@ -45,6 +45,30 @@ async fn a_credential_goes_out_and_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn an_encoded_slash_goes_out_as_it_came_and_counts_as_what_it_is() {
+    let world = World::new().await;
+    let mut agent = world.h1("one", "api.test").await;
+    let mut ask = async |path: &str| {
+        agent.send_request(world.request("GET", path, "")).await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask("/npm/@scope%2fname").await, 200);
+    assert_eq!(ask("/npm/%40scope%2Fname").await, 200);
+    // One name in three spellings, of which the rule takes two in an hour.
+    assert_eq!(ask("/npm/@scope%2fname").await, 429);
+    assert_eq!(ask("/npm/@scope%2fother").await, 200);
+    assert_eq!(ask("/open/@scope%2fname").await, 403);
+    let sent: Vec<String> = world.seen().into_iter().map(|seen| seen.line).collect();
+    let line = |path: &str| format!("GET /npm/{path} HTTP/1.1");
+    assert_eq!(sent, ["@scope%2fname", "%40scope%2Fname", "@scope%2fother"].map(line));
+
+    let receipts = world.receipts(5).await;
+    let path = |number: usize| receipts[number].intent.path.as_deref();
+    assert_eq!((path(0), path(1)), (Some("/npm/@scope%2Fname"), Some("/npm/%40scope%2Fname")));
+    let reason = receipts[4].outcome.as_ref().unwrap().error.as_deref().unwrap();
+    assert!(reason.ends_with("for rule `open`: its path has an encoded slash"), "{reason}");
+}
+
+#[tokio::test]
 async fn what_one_request_left_at_a_server_no_other_request_brings_back() {
     let world = World::new().await;
     let mut agent = world.h1("one", "api.test").await;

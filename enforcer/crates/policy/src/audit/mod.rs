@@ -201,6 +201,7 @@ impl Danger {
             port: Some(Scheme::Https.default_port()),
             methods: Some(vec![Method::parse(&self.method).ok()?]),
             templates: vec![Template::parse(&self.path).ok()?],
+            raw_path: false,
             when: None,
             checks: Checks::default(),
             wide: false,

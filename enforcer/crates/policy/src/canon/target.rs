@@ -1,9 +1,11 @@
 //! Request targets: path and query in one spelling.
 //!
 //! Seventeen servers were asked with 593 odd spellings of a path: they disagree about dot segments,
-//! doubled slashes, encoded slashes, parameters and double encoding. Each of these is refused. Two
-//! spellings that all servers read alike (`%40` and `@`) are sent as they came and matched as one,
-//! because matching looks at decoded segments.
+//! doubled slashes, encoded slashes, parameters and double encoding. Each of these is refused, but for
+//! the encoded slash between two names, as package and project ids have it: only rules that say
+//! `raw_path: true` allow it, and deny rules look at it both ways. Two spellings that all servers read
+//! alike (`%40` and `@`) are sent as they came and matched as one, because matching looks at decoded
+//! segments.
 //!
 //! Left out: what the query means. `body::form` reads its pairs for rules that ask.
 
@@ -15,12 +17,16 @@ use super::{RequestError, shown};
 const MAX_TARGET: usize = 8 * 1024;
 
 /// A canonical request target in origin form: `/a/b?c=d`. Unreserved percent-escapes decoded, others
-/// kept in upper-case hex; dot segments, `//`, `%2f`, `%5c`, `\`, `;`, `%00`, controls, non-ASCII, fragments refused.
+/// kept in upper-case hex; dot segments, `//`, `%5c`, `\`, `;`, `%00`, controls, non-ASCII, fragments refused.
+/// A `%2f` in the path stands between two pieces that could be segments, and keeps its case where it is sent.
 /// In the query `%2F`, `%5C` and `%3B` are data and kept, and an empty or dotted piece means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
     path_len: usize,
+    /// The path with `%2F` for its `%2f`, where that is another text.
+    upper: Option<Box<str>>,
+    encoded_slash: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,14 +61,29 @@ impl Target {
             }
             None => Ok(()),
         });
-        match checked {
-            Ok(()) => Ok(Target { text: canonical, path_len }),
-            Err((code, why)) => refuse(code, why),
+        if let Err((code, why)) = checked {
+            return refuse(code, why);
         }
+        let path = canonical.get(..path_len).unwrap_or(&canonical);
+        let upper = path.contains("%2f").then(|| path.replace("%2f", ENCODED_SLASH).into());
+        let encoded_slash = upper.is_some() || path.contains(ENCODED_SLASH);
+        Ok(Target { text: canonical, path_len, upper, encoded_slash })
     }
 
+    /// In the one spelling that is matched and recorded.
     pub fn path(&self) -> &str {
-        self.text.get(..self.path_len).unwrap_or(&self.text)
+        let sent = self.text.get(..self.path_len).unwrap_or(&self.text);
+        self.upper.as_deref().unwrap_or(sent)
+    }
+
+    /// Does a segment of the path hold a slash?
+    pub fn has_encoded_slash(&self) -> bool {
+        self.encoded_slash
+    }
+
+    /// The path as a server reads it that decodes before it splits; `None` where all servers split alike.
+    pub(crate) fn decoded_slashes(&self) -> Option<String> {
+        self.encoded_slash.then(|| self.path().replace(ENCODED_SLASH, "/"))
     }
 
     pub fn query(&self) -> Option<&str> {
@@ -81,6 +102,8 @@ impl fmt::Display for Target {
     }
 }
 
+const ENCODED_SLASH: &str = "%2F";
+
 type Refusal = (&'static str, &'static str);
 
 /// Writes `part` in its canonical spelling to `out`.
@@ -89,8 +112,8 @@ fn spell(text: &str, part: Part, out: &mut String) -> Result<(), Refusal> {
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
-            let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
-            let (Some(high), Some(low)) = digits else {
+            let digits = (bytes.next(), bytes.next());
+            let (Some(high), Some(low)) = (digits.0.and_then(hex), digits.1.and_then(hex)) else {
                 return Err(("target_escape", "has a `%` that is not followed by two hex digits"));
             };
             let value = high << 4 | low;
@@ -98,6 +121,8 @@ fn spell(text: &str, part: Part, out: &mut String) -> Result<(), Refusal> {
             decoded.push(value);
             if unreserved(value) {
                 out.push(char::from(value));
+            } else if (value, part, digits.1) == (b'/', Part::Path, Some(b'f')) {
+                out.push_str("%2f");
             } else {
                 const HEX: &[u8; 16] = b"0123456789ABCDEF";
                 out.push('%');
@@ -139,7 +164,6 @@ fn check_plain(byte: u8, part: Part) -> Result<(), Refusal> {
 fn check_escape(value: u8, part: Part) -> Result<(), Refusal> {
     match (value, part) {
         (0, _) => Err(("target_control", "has an encoded NUL")),
-        (b'/', Part::Path) => Err(("target_encoded_slash", "has an encoded slash")),
         (b'\\', Part::Path) => Err(("target_backslash", "has an encoded backslash")),
         (b';', Part::Path) => Err(("target_parameter", "has an encoded `;`")),
         // Rewriting servers decode first and split at `?` after (CVE-2024-38474).
@@ -148,17 +172,23 @@ fn check_escape(value: u8, part: Part) -> Result<(), Refusal> {
     }
 }
 
-/// Rules that need the canonical path: decoding `%2e` or `%25%32%65` makes things appear.
+/// Rules that need the canonical path: decoding `%2e` or `%25%32%65` makes things appear. A piece before or after an
+/// encoded slash is held to what a segment is held to, as some servers make it one.
 fn check_path(path: &str) -> Result<(), Refusal> {
     let segments = || path.split('/').skip(1);
-    if segments().any(|s| s == "." || s == "..") {
+    let pieces = || segments().flat_map(|segment| segment.split("%2F").flat_map(|piece| piece.split("%2f")));
+    if pieces().any(|piece| piece == "." || piece == "..") {
         return Err(("target_dot_segment", "has a `.` or `..` segment"));
     }
     let count = segments().count();
     if segments().take(count.saturating_sub(1)).any(str::is_empty) {
         return Err(("target_empty_segment", "has two slashes in a row"));
     }
-    if segments().any(|s| s.ends_with('.') || s.ends_with("%20")) {
+    // The only piece that may be empty is all of a last segment.
+    if pieces().filter(|piece| piece.is_empty()).count() > usize::from(path.ends_with('/')) {
+        return Err(("target_encoded_slash", "has an encoded slash that is not between two names"));
+    }
+    if pieces().any(|piece| piece.ends_with('.') || piece.ends_with("%20")) {
         return Err(("target_trailing", "has a segment that ends in a dot or a space"));
     }
     let double = path.match_indices("%25").any(|(at, _)| {

@@ -82,7 +82,8 @@ fn example(
     let hosts: Vec<String> = unique(hosts);
     let paths: Vec<String> = unique(atom.templates.iter().flat_map(|own| {
         let theirs = others().flat_map(|other| &other.templates).flat_map(move |other| own.common(other));
-        own.samples().into_iter().chain(theirs).collect::<Vec<String>>()
+        let slashes = atom.raw_path.then(|| own.sample_of_slashes());
+        own.samples().into_iter().chain(slashes).chain(theirs).collect::<Vec<String>>()
     }));
     let methods: Vec<Method> = match &atom.methods {
         Some(methods) => methods.clone(),

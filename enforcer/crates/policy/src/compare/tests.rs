@@ -99,6 +99,17 @@ fn what_widens_is_named_with_an_example() {
 }
 
 #[test]
+fn encoded_slashes_widen() {
+    let rule = |raw: &str| {
+        format!("allow: [{{ name: r, host: a.example, methods: [GET], paths: [\"/x/*\"]{raw} }}]\n")
+    };
+    let (plain, raw) = (rule(""), rule(", raw_path: true"));
+    let example = Some("GET https://a.example/x/any%2Fany".to_owned());
+    assert_eq!(widened(&plain, &raw), [("GET https://a.example/x/*".to_owned(), example)]);
+    assert!(widened(&raw, &plain).is_empty());
+}
+
+#[test]
 fn a_deny_rule_that_goes_widens() {
     let denied = |deny: &str| format!("{deny}allow: [{{ name: r, host: a.example, paths: [\"/x/*/c\"] }}]\n");
     let free = denied("");

@@ -88,6 +88,113 @@ fn in_deny_rules_a_final_slash_makes_no_difference() {
     check(&policy, "GET https://api.github.com/repos/o/r/%73ecrets", "deny no-secrets");
 }
 
+/// As package registries and GitLab have them.
+#[test]
+fn an_encoded_slash_takes_a_rule_that_says_so() {
+    let policy = load(
+        r#"
+deny:
+  - { name: no-keys, host: git.example, paths: "/api/*/projects/*/deploy_keys/**" }
+  - { name: no-admin, host: git.example, paths: "/admin/**" }
+  - { name: no-secret-project, host: git.example, paths: "/api/v4/projects/group%2Fsecret/**" }
+allow:
+  - { name: plain, host: [npm.example, git.example], paths: ["/{name}", "/api/v4/version/**"] }
+  - { name: scoped, host: npm.example, methods: GET, paths: ["/{scope}", "/{scope}/-/*"], raw_path: true }
+  - { name: one, host: git.example, paths: "/api/v4/projects/group%2Fone/issues", raw_path: true }
+  - { name: any, host: git.example, methods: GET, paths: "/api/v4/projects/{id}/**", raw_path: true }
+  - { name: all, host: raw.example, raw_path: true }
+  - { name: not, host: cooked.example, raw_path: false }
+"#,
+    );
+    for (request, expected) in [
+        ("GET https://npm.example/left-pad", "allow plain /{name}"),
+        ("GET https://npm.example/@scope%2fname", "allow scoped /{scope}"),
+        ("GET https://npm.example/@scope%2Fname", "allow scoped /{scope}"),
+        ("GET https://npm.example/%40scope%2fname", "allow scoped /{scope}"),
+        ("GET https://npm.example/@scope%2fname/-/name-1.0.0.tgz", "allow scoped /{scope}/-/*"),
+        // Not by this rule, nor by one that does not say so.
+        ("PUT https://npm.example/@scope%2fname", "deny"),
+        ("GET https://npm.example/@scope/name", "deny"),
+        ("GET https://git.example/api/v4/version%2fx", "deny"),
+        ("GET https://git.example/a%2fb", "deny"),
+        ("GET https://cooked.example/a%2fb", "deny"),
+        ("GET https://raw.example/a%2fb/c", "allow all /**"),
+        // A literal means the segment, with the slash in it.
+        (
+            "POST https://git.example/api/v4/projects/group%2fone/issues",
+            "allow one /api/v4/projects/group%2Fone/issues",
+        ),
+        ("POST https://git.example/api/v4/projects/group/one/issues", "deny"),
+        ("POST https://git.example/api/v4/projects/group%2Ftwo/issues", "deny"),
+        ("GET https://git.example/api/v4/projects/group%2Ftwo/issues", "allow any /api/v4/projects/{id}/**"),
+        ("GET https://git.example/api/v4/projects/7/issues", "allow any /api/v4/projects/{id}/**"),
+        // Deny rules see the segment, and what a server sees that decodes first.
+        ("GET https://git.example/api/v4/projects/a%2fb/deploy_keys", "deny no-keys"),
+        ("GET https://git.example/api/v4/projects/a%2fdeploy_keys", "deny no-keys"),
+        ("GET https://git.example/api/v4/projects/a%2fdeploy_keys%2f1", "deny no-keys"),
+        ("GET https://git.example/api/v4%2fprojects/a/deploy_keys", "deny no-keys"),
+        ("GET https://git.example/admin%2fusers", "deny no-admin"),
+        ("GET https://git.example/api/v4/projects/group%2fsecret/issues", "deny no-secret-project"),
+        ("GET https://git.example/api/v4/projects/group%2Fsecret/", "deny no-secret-project"),
+        (
+            "GET https://git.example/api/v4/projects/group%2Fsecret2/issues",
+            "allow any /api/v4/projects/{id}/**",
+        ),
+    ] {
+        check(&policy, request, expected);
+    }
+    let near = |request: &str| {
+        let (method, url) = request.split_once(' ').unwrap();
+        let request = Request::parse(method, url).unwrap();
+        policy.explain(&request, Moment::ANY).hint.unwrap()
+    };
+    assert!(near("GET https://cooked.example/a%2fb").ends_with("would allow it if it said `raw_path: true`"));
+    assert!(near("GET https://new.example/a%2fb").ends_with("paths: \"/a%2Fb\"\n    raw_path: true"));
+    let request = Request::parse("GET", "https://cooked.example/a%2fb").unwrap();
+    let (rule, lacks) = policy.nearly(&request, Moment::ANY).unwrap();
+    assert_eq!((rule.name.as_str(), lacks.as_str()), ("not", "its path has an encoded slash"));
+}
+
+/// Whatever stands round it: only what could be a segment on either side.
+#[test]
+fn a_raw_path_opens_no_other_trick() {
+    let policy = load("allow: [{ name: all, host: a.example, raw_path: true }]");
+    check(&policy, "GET https://a.example/ok%2Fname", "allow all /**");
+    for hostile in [
+        "/ok%2f..%2fadmin",
+        "/ok%2F..",
+        "/ok/..%2fadmin",
+        "/%2e%2e%2fadmin",
+        "/ok%2f%2fadmin",
+        "/%2fadmin",
+        "/ok%2f",
+        "/ok%252fadmin",
+        "/ok%25%32%66admin",
+        "/ok%5cadmin",
+        "/ok%2f%5c..%5cadmin",
+        "/ok\\admin",
+        "/ok%c0%afadmin",
+        "/ok%ef%bc%8fadmin",
+        "/ok%2f;x",
+        "/ok%3b%2fx",
+        "/ok%2f%00",
+        "/ok%2fx%00",
+        "/ok%2f.%2fx",
+        "/ok%2f%2e",
+        "/ok%2fx.",
+        "/ok%2fx%20",
+        "/ok%20%2fx",
+        "/ok%2f%3fx",
+        "/ok%2fx#y",
+        "/ok%2f%u002e",
+        "/ok%u2215x",
+        "/ok//x%2fy",
+        "/ok%2f/x",
+    ] {
+        assert!(Request::parse("GET", &format!("https://a.example{hostile}")).is_err(), "{hostile}");
+    }
+}
+
 #[test]
 fn a_rule_outside_its_window_is_not_there() {
     let policy = load(

@@ -77,16 +77,7 @@ pub(super) const ALLOW_RULE: Shape = rule().needs(&["name", "host"]);
 pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY);
 
 const fn rule() -> Shape {
-    Shape::of("a rule", RULE).later(&[
-        "sql",
-        "aws",
-        "budget",
-        "cost",
-        "approve",
-        "audit",
-        "raw_path",
-        "ignore_case",
-    ])
+    Shape::of("a rule", RULE).later(&["sql", "aws", "budget", "cost", "approve", "audit", "ignore_case"])
 }
 
 const RULE: &[Field] = &[
@@ -117,6 +108,11 @@ const RULE: &[Field] = &[
         PATH,
         "Path templates: `*` or `{name}` is one segment, `**` any number of them; without it, any path.",
     ),
+    field(
+        "raw_path",
+        BOOL,
+        "`true`: a segment of the path may hold an encoded slash (`%2F`), as in `/@scope%2Fname`; else such a path is refused.",
+    ),
     field("query", CHECKS, "What fields of the query have to be."),
     field("headers", CHECKS, "What header fields have to be."),
     field("form", CHECKS, "What fields of a form in the body have to be."),
@@ -145,7 +141,7 @@ const RULE: &[Field] = &[
 ];
 
 /// Fields that say how a request is let through; a deny rule lets none through.
-const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket", "response", "tls"];
+const ALLOW_ONLY: &[&str] = &["credential", "rate", "max_body", "websocket", "response", "tls", "raw_path"];
 
 pub(super) const PROTOCOLS_LATER: &[&str] =
     &["websocket", "grpc", "udp", "postgres", "mysql", "redis", "smtp", "ssh"];
@@ -236,7 +232,7 @@ pub(super) const CHECK: Shape = Shape::of(
         field("matches", &Form::Scalar, "A regular expression for the whole value."),
         field("max", &Form::Scalar, "The largest number."),
         field("min", &Form::Scalar, "The smallest number."),
-        field("max_length", &Form::Text(&limits::COUNT), "The most characters, or items of a list."),
+        field("max_length", &Form::Text(&values::COUNT), "The most characters, or items of a list."),
         field("exists", BOOL, "Is it there?"),
     ],
 );
@@ -253,7 +249,7 @@ pub(super) const GRAPHQL: Shape = Shape::of(
         ),
         field("fields", WORDS, "Fields by their path from the root, each with all that is below it."),
         field("deny_fields", WORDS, "Fields that may not be selected, wherever they stand."),
-        field("max_depth", &Form::Text(&limits::COUNT), "How deep a query may go."),
+        field("max_depth", &Form::Text(&values::COUNT), "How deep a query may go."),
         field("persisted", WORDS, "Hashes or ids of queries that the server keeps and that are fine."),
     ],
 );

@@ -87,7 +87,8 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
     tunnel::check(r, fields, carriage, &hosts);
     let port = read_port(r, fields);
     let methods = read_methods(r, fields);
-    let templates = read_paths(r, fields, effect);
+    let raw_path = effect == Effect::Deny || read_raw_path(r, fields);
+    let templates = read_paths(r, fields, effect, raw_path);
     let grpc = fields.get("grpc").and_then(|entry| mcp::read_grpc(r, fields, entry));
     let (methods, templates) = match grpc {
         Some((methods, templates)) => (Some(methods), templates),
@@ -107,6 +108,7 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
             methods,
             when,
             templates,
+            raw_path,
             checks: checks::read(r, fields, effect),
             wide: effect == Effect::Deny,
         },
@@ -219,6 +221,17 @@ fn read_websocket(r: &mut Reader<'_>, fields: Fields<'_>) -> bool {
     r.choice(entry, &[("true", true), ("false", false)], &[]).unwrap_or(false)
 }
 
+/// gRPC and git write no encoded slashes.
+fn read_raw_path(r: &mut Reader<'_>, fields: Fields<'_>) -> bool {
+    let Some(entry) = fields.get("raw_path") else { return false };
+    let raw_path = r.choice(entry, &[("true", true), ("false", false)], &[]).unwrap_or(false);
+    if let Some(other) = ["grpc", "git"].into_iter().find(|other| raw_path && fields.get(other).is_some()) {
+        let message = format!("`{other}` has no use for `raw_path: true`");
+        r.error_with("E021", &entry.key_span, message, "no such request has an encoded slash; remove it");
+    }
+    raw_path
+}
+
 /// Unreadable is not `observe`.
 pub(super) fn read_mode(r: &mut Reader<'_>, entry: &Entry) -> Option<Mode> {
     r.choice(entry, &[("enforce", Mode::Enforce), ("observe", Mode::Observe)], &[])
@@ -282,11 +295,17 @@ fn read_methods(r: &mut Reader<'_>, fields: Fields<'_>) -> Option<Vec<Method>> {
     Some(methods)
 }
 
-fn read_paths(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect) -> Vec<Template> {
+fn read_paths(r: &mut Reader<'_>, fields: Fields<'_>, effect: Effect, raw_path: bool) -> Vec<Template> {
     let Some(entry) = fields.get("paths") else { return vec![Template::any()] };
     let mut templates = Vec::new();
     for text in r.one_or_list(entry) {
         match Template::parse(&text.value) {
+            Ok(template) if template.has_encoded_slash() && !raw_path => {
+                let message =
+                    format!("path `{template}` has an encoded slash, which this rule does not take");
+                let hint = "write `raw_path: true` beside it";
+                r.error_with("E001", &text.span, message, hint);
+            }
             Ok(template) if effect == Effect::Deny => templates.push(template.without_final_slash()),
             Ok(template) => templates.push(template),
             Err(why) => r.error("E001", &text.span, why),

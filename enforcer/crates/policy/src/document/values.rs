@@ -23,6 +23,9 @@ pub(super) const HOST_NAME: Text = text(
 );
 pub(super) const PORT: Text =
     Text { pattern: "^[1-9][0-9]{0,4}$", examples: &["8443"], number: Some((1, 65535)) };
+/// What [`count`] takes, but for leading zeros; larger numbers are written in quotes.
+pub(super) const COUNT: Text =
+    Text { pattern: "^[1-9][0-9]*$", examples: &["200"], number: Some((1, 1_000_000_000)) };
 pub(super) const METHOD: Text = text("^[A-Z][A-Z0-9-]{0,31}$", &["GET", "POST"]);
 pub(super) const PATH: Text = text("^/[^?#]*$", &["/repos/{owner}/{repo}/issues/**"]);
 pub(super) const RATE: Text = text(

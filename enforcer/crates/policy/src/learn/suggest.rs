@@ -186,6 +186,9 @@ fn rule(place: &Place, methods: &[Method], group: &Group<'_>, names: &mut BTreeS
     text.push_str(&format!("    methods: [{}]\n", methods.join(", ")));
     let templates: Vec<String> = group.templates.iter().map(|template| quoted(template)).collect();
     text.push_str(&format!("    paths: [{}]\n", templates.join(", ")));
+    if group.seen.iter().any(|one| one.request.target.has_encoded_slash()) {
+        text.push_str("    raw_path: true\n");
+    }
     if let Some(credential) = &place.credential {
         text.push_str(&format!("    credential: {credential}\n"));
     }

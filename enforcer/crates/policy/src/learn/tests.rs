@@ -159,6 +159,21 @@ fn a_suggestion_allows_what_was_seen_and_not_what_is_near() {
 }
 
 #[test]
+fn paths_with_encoded_slashes_get_rules_that_take_them() {
+    let day: Vec<Seen> =
+        ["one", "two"].map(|name| seen(1, "GET", &format!("https://npm.example/@scope%2f{name}"))).into();
+    let suggestion = suggest("bot", None, &day).unwrap();
+    assert!(
+        suggestion.text.contains("raw_path: true") && suggestion.left_out.is_empty(),
+        "{}",
+        suggestion.text
+    );
+    let policy = load(&suggestion.text);
+    assert!(allows(&policy, "GET", "https://npm.example/@scope%2Fone"));
+    assert!(!allows(&policy, "GET", "https://npm.example/@scope/one"));
+}
+
+#[test]
 fn without_a_policy_there_is_one_afterwards_and_without_receipts_nothing_is_allowed() {
     let suggestion = suggest("new", None, &[seen(1, "GET", "http://[2001:db8::1]:8080/a*b")]).unwrap();
     let policy = load(&suggestion.text);

@@ -45,7 +45,8 @@ impl Service {
     /// What servers take it for. They look at the end of the path, and for the list of refs at the service that
     /// the query names; what else stands in a query they ignore, so it must not hide a push from a rule.
     pub(crate) fn of(request: &Request) -> Option<Self> {
-        let path = request.target.path();
+        let path = request.target.decoded_slashes();
+        let path = path.as_deref().unwrap_or(request.target.path());
         let path = path.strip_suffix('/').unwrap_or(path);
         match request.method.as_str() {
             "GET" | "HEAD" if path.ends_with("/info/refs") => {

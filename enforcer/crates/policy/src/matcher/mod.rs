@@ -33,7 +33,7 @@ pub(crate) use query::Field;
 pub use template::Template;
 
 use crate::body::Wanted;
-use crate::canon::{Host, Method, Request, Scheme};
+use crate::canon::{Host, Method, Request, Scheme, Target};
 use crate::window::{Moment, Window};
 
 /// What becomes of a connection to the endpoint.
@@ -62,6 +62,8 @@ pub(crate) struct Conditions {
     pub(crate) methods: Option<Vec<Method>>,
     /// never empty
     pub(crate) templates: Vec<Template>,
+    /// May a segment of the path hold an encoded slash? In a deny rule always, and it counts as a slash as well.
+    pub(crate) raw_path: bool,
     /// `None`: always
     pub(crate) when: Option<Window>,
     pub(crate) checks: Checks,
@@ -87,6 +89,8 @@ pub(crate) enum Unmet {
     Check(String),
     Time,
     Path,
+    /// the path has an encoded slash
+    RawPath,
     Method,
     Port,
     Scheme,
@@ -102,7 +106,10 @@ impl Conditions {
         {
             return Judged::No;
         }
-        let Some(template) = self.template(request.target.path()) else { return Judged::No };
+        let Some(template) = self.template(&request.target) else { return Judged::No };
+        if !self.takes_slashes(&request.target) {
+            return Judged::No;
+        }
         if self.checks.is_empty() {
             return Judged::Yes(template);
         }
@@ -151,7 +158,8 @@ impl Conditions {
             (Unmet::Scheme, self.scheme.is_none_or(|own| own == request.scheme)),
             (Unmet::Port, self.port.is_none_or(|own| own == request.port)),
             (Unmet::Method, self.takes_method(&request.method)),
-            (Unmet::Path, self.template(request.target.path()).is_some()),
+            (Unmet::Path, self.template(&request.target).is_some()),
+            (Unmet::RawPath, self.takes_slashes(&request.target)),
             (Unmet::Time, self.is_open(at)),
             (Unmet::Carriage, self.carriage == Carriage::Requests),
         ]
@@ -182,6 +190,7 @@ impl Conditions {
                         (Some(own), Some(others)) => others.iter().all(|method| own.contains(method)),
                     }
                     && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
+                    && (self.raw_path || !other.raw_path)
                     && self.checks.covers(&other.checks)
             }
             // The first allow rule for an endpoint says whether it is inspected; a deny rule has to be for all of it.
@@ -242,18 +251,31 @@ impl Conditions {
                 (None, _) | (_, None) => true,
             }
             && other.hosts.iter().any(|host| self.hosts.iter().any(|own| own.overlaps(host)))
-            && other.templates.iter().any(|t| self.templates.iter().any(|own| own.overlaps(t)))
+            // Read with its encoded slashes as slashes, a path may have any number of segments more.
+            && (self.raw_path && other.raw_path
+                || other.templates.iter().any(|t| self.templates.iter().any(|own| own.overlaps(t))))
     }
 
     fn takes_method(&self, method: &Method) -> bool {
         self.methods.as_ref().is_none_or(|own| own.contains(method))
     }
 
-    fn template(&self, path: &str) -> Option<&Template> {
-        let path = match path.strip_suffix('/') {
-            Some(shorter) if self.wide && !shorter.is_empty() => shorter,
-            _ => path,
+    fn takes_slashes(&self, target: &Target) -> bool {
+        self.raw_path || !target.has_encoded_slash()
+    }
+
+    fn template(&self, target: &Target) -> Option<&Template> {
+        let find = |path: &str| {
+            let path = match path.strip_suffix('/') {
+                Some(shorter) if self.wide && !shorter.is_empty() => shorter,
+                _ => path,
+            };
+            self.templates.iter().find(|template| template.matches(path))
         };
-        self.templates.iter().find(|template| template.matches(path))
+        let as_sent = find(target.path());
+        if as_sent.is_some() || !self.wide {
+            return as_sent;
+        }
+        target.decoded_slashes().and_then(|path| find(&path))
     }
 }

@@ -87,6 +87,11 @@ impl Template {
         self.segments.iter().any(|segment| segment.is_named(name))
     }
 
+    /// Is there a `%2F` in one of its segments?
+    pub(crate) fn has_encoded_slash(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Literal(text) if text.contains('/')))
+    }
+
     pub(crate) fn is_any(&self) -> bool {
         *self.segments == [Segment::Many]
     }
@@ -120,16 +125,21 @@ impl Template {
 
     /// Paths it matches: with nothing, something and more in the place of `**`.
     pub(crate) fn samples(&self) -> Vec<String> {
-        [0, 1, 2].into_iter().map(|many| sample(&self.segments, many)).collect()
+        [0, 1, 2].into_iter().map(|many| sample(&self.segments, many, "any")).collect()
+    }
+
+    /// One with an encoded slash wherever a segment may hold one.
+    pub(crate) fn sample_of_slashes(&self) -> String {
+        sample(&self.segments, 1, "any%2Fany")
     }
 
     /// Paths that match both, where there are any.
     pub(crate) fn common(&self, other: &Template) -> Vec<String> {
         let mut way = Vec::new();
         if self.overlaps(other) && meet(&self.segments, &other.segments, &mut way) {
-            let literal = sample(&way, 1);
+            let literal = sample(&way, 1, "any");
             // With something in the place of `**` where both have one, and with nothing.
-            return vec![literal, sample(&way, 0)];
+            return vec![literal, sample(&way, 0, "any")];
         }
         Vec::new()
     }
@@ -263,14 +273,14 @@ fn overlap(own: &[Segment], other: &[Segment]) -> bool {
     reach.last() == Some(&true)
 }
 
-/// A path that the segments match, with `many` segments for each `**`.
-fn sample(segments: &[Segment], many: usize) -> String {
+/// A path that the segments match, with `one` for each free segment and `many` of them for each `**`.
+fn sample(segments: &[Segment], many: usize, one: &str) -> String {
     let mut text = String::new();
     for segment in segments {
         match segment {
             Segment::Literal(literal) => text.push_str(&format!("/{}", encoded(literal))),
-            Segment::One(_) => text.push_str("/any"),
-            Segment::Many => text.push_str(&"/any".repeat(many)),
+            Segment::One(_) => text.push_str(&format!("/{one}")),
+            Segment::Many => text.push_str(&format!("/{one}").repeat(many)),
         }
     }
     if text.is_empty() { "/".to_owned() } else { text }
