@@ -43,8 +43,8 @@ fn value(per: &[Box<str>], template: &Template, path: &str) -> Result<Option<Str
     if per.is_empty() {
         return Ok(None);
     }
-    let captured = |name: &Box<str>| Some(template.captured(path, name)?.replace('/', "%2F"));
-    let values: Option<Vec<String>> = per.iter().map(captured).collect();
+    let captured = |name: &str| Some(template.captured(path, name)?.replace('/', "%2F"));
+    let values: Option<Vec<String>> = per.iter().map(|name| captured(name)).collect();
     match values {
         Some(values) => Ok(Some(values.join("/"))),
         // The compiler checks that the names are there.
