@@ -57,6 +57,8 @@ pub const BAD_CERTIFICATE: &str = "badcert.example.test";
 pub const INTERNAL: &str = "internal.example.test";
 /// Resolves to 127.0.0.1.
 pub const REBOUND: &str = "rebound.example.test";
+/// The first question for such a name is answered with [`SERVER_V4`], the next ones with [`PRIVATE_V4`], and no answer may be kept.
+pub const TURNING: [&str; 2] = ["turning.example.test", "turning-too.example.test"];
 /// Everything below it exists and says [`BANNER`]: an attacker's zone, for tunnels.
 pub const TUNNEL_ZONE: &str = "tunnel.test";
 

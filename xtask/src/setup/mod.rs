@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("procps", "sysctl for those namespaces"),
     ("util-linux", "nsenter and setpriv"),
     ("dns2tcp", "a tunnel through DNS that must not get out"),
+    ("iodine", "another one, for whole packets"),
     ("knot-dnsutils", "kdig, which asks over TLS, HTTPS and QUIC"),
     ("nftables", "the second line in an attached namespace"),
     ("openssl", "looks at certificates in tests"),

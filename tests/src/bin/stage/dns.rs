@@ -1,6 +1,7 @@
-//! A name server in one function: question in, answer out.
+//! A name server in one function: question in, answer out. It remembers which turning names were asked for.
 
 use std::net::IpAddr;
+use std::sync::Mutex;
 
 use enforcer_tests::world::plan;
 
@@ -10,13 +11,16 @@ const AAAA: u16 = 28;
 const NXDOMAIN: u8 = 3;
 /// Long, so that a test can tell a cached answer; short enough for a demo to be re-run.
 const TTL: u32 = 60;
+/// Questions for the addresses of names that turn.
+static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Answers one question, or nothing where there is none to read.
 pub(crate) fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let (name, end) = name(query)?;
     let kind = u16::from_be_bytes(query.get(end..end + 2)?.try_into().ok()?);
     let question = query.get(12..end + 4)?;
-    let addresses = plan::addresses(&name);
+    let turning = plan::TURNING.contains(&name.as_str());
+    let addresses = if turning { turned(&name, kind) } else { plan::addresses(&name) };
     let records: Vec<Vec<u8>> = match (kind, &addresses) {
         (TXT, Some(_)) if name.ends_with(plan::TUNNEL_ZONE) => vec![text(plan::BANNER)],
         (_, Some(addresses)) => addresses.iter().filter_map(|ip| data(kind, *ip)).collect(),
@@ -35,11 +39,21 @@ pub(crate) fn answer(query: &[u8]) -> Option<Vec<u8>> {
         out.extend([0xc0, 12]);
         out.extend(kind.to_be_bytes());
         out.extend([0, 1]);
-        out.extend(TTL.to_be_bytes());
+        out.extend(if turning { 0 } else { TTL }.to_be_bytes());
         out.extend(u16::try_from(record.len()).ok()?.to_be_bytes());
         out.extend(record);
     }
     Some(out)
+}
+
+/// A good address the first time, then a private one: what was looked at is not what is dialled.
+fn turned(name: &str, kind: u16) -> Option<Vec<IpAddr>> {
+    let mut asked = ASKED.lock().unwrap_or_else(|e| e.into_inner());
+    let again = asked.iter().any(|before| before == name);
+    if kind == A && !again {
+        asked.push(name.to_owned());
+    }
+    Some(vec![if again { plan::PRIVATE_V4 } else { plan::SERVER_V4 }.into()])
 }
 
 fn data(kind: u16, ip: IpAddr) -> Option<Vec<u8>> {
@@ -105,6 +119,16 @@ mod tests {
     fn the_tunnel_zone_talks_back() {
         let reply = answer(&question("c2VjcmV0.tunnel.test", TXT)).unwrap();
         assert!(reply.ends_with(plan::BANNER.as_bytes()));
+    }
+
+    #[test]
+    fn a_turning_name_is_private_from_the_second_question_on() {
+        let name = plan::TURNING[0];
+        assert!(answer(&question(name, AAAA)).unwrap().len() < question(name, AAAA).len() + 10);
+        assert!(answer(&question(name, A)).unwrap().ends_with(&plan::SERVER_V4.octets()));
+        for _ in 0..2 {
+            assert!(answer(&question(name, A)).unwrap().ends_with(&plan::PRIVATE_V4.octets()));
+        }
     }
 
     #[test]
