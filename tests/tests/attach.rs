@@ -9,7 +9,7 @@ use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6};
 use enforcer_tests::world::workload::Workload;
 use enforcer_tests::world::{Daemon, World, plan};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const POLICY: &str = r#"
 version: 1
 agent: bot

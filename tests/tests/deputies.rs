@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use enforcer_tests::world::{Daemon, Output, Running, World, command, plan};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// A user of the host with programs of its own.
 const USER: &str = "nobody";
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use enforcer_tests::world::{Daemon, Running, World, command, plan};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// A port of the host's that agents publish at.
 const PUBLISHED: u16 = 3000;
 

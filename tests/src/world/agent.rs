@@ -8,7 +8,7 @@ use super::command::{self, Output, Running};
 use super::daemon::Daemon;
 
 /// A request through everything takes milliseconds; this is for a machine that is busy compiling.
-const AGENT: Duration = Duration::from_secs(30);
+const AGENT: Duration = Duration::from_secs(60);
 
 impl Daemon<'_> {
     /// The command line, for callers that add to it.

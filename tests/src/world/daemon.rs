@@ -21,9 +21,9 @@ use super::{World, plan, sweep};
 /// Loading the programs takes most of it, on a machine that compiles beside it.
 const STARTING: Duration = Duration::from_secs(40);
 /// A drain of nothing is quick.
-const STOPPING: Duration = Duration::from_secs(8);
+const STOPPING: Duration = Duration::from_secs(20);
 /// Any command of the tool that is no agent.
-const COMMAND: Duration = Duration::from_secs(20);
+const COMMAND: Duration = Duration::from_secs(60);
 /// Agents of the stage; outside of it is [`super::UNGUARDED_UID`].
 const AGENT_IDS: &str = "61600-61699";
 

@@ -144,7 +144,16 @@ impl World {
 
     /// Waits for a request upstream; nginx writes its log after the answer.
     pub fn wait_seen(&self, wanted: impl Fn(&Seen) -> bool) -> Option<Seen> {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        self.watch(Duration::from_secs(20), wanted)
+    }
+
+    /// Whether no such request comes for a while.
+    pub fn never_seen(&self, wanted: impl Fn(&Seen) -> bool) -> bool {
+        self.watch(Duration::from_secs(2), wanted).is_none()
+    }
+
+    fn watch(&self, limit: Duration, wanted: impl Fn(&Seen) -> bool) -> Option<Seen> {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(seen) = self.seen().into_iter().rev().find(|s| wanted(s)) {
                 return Some(seen);

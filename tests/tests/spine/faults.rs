@@ -126,7 +126,7 @@ fn a_full_disk_refuses_and_recovers_alone() {
     let line = output.stdout.lines().find(|line| line.starts_with("503 "));
     let line = line.unwrap_or_else(|| panic!("requests without receipts passed\n{}", daemon.log_text()));
     let uri = line.trim_start_matches("503 https://api.example.test").to_owned();
-    assert!(world.wait_seen(|s| s.uri == uri).is_none(), "no receipt, no credential: {uri}");
+    assert!(world.never_seen(|s| s.uri == uri), "no receipt, no credential: {uri}");
     fs::remove_file(&filler).unwrap();
     let mut recovered = false;
     for _ in 0..50 {

@@ -6,7 +6,7 @@ use enforcer_tests::world::{World, command};
 
 use super::{serving, shared};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn exit_codes_are_the_commands() {

@@ -85,7 +85,7 @@ async fn outcomes_wait_for_the_disk() {
     // No further request is needed.
     let since = Instant::now();
     while log.get(id.clone()).await.unwrap().unwrap().outcome.is_none() {
-        assert!(since.elapsed() < Duration::from_secs(5));
+        assert!(since.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -189,7 +189,7 @@ async fn fill_and_recover(dir: &Path, durability: Durability) {
     std::fs::remove_file(&filler).unwrap();
     let freed = Instant::now();
     log.begin(intent("/again"), durability).await.unwrap().finish(done());
-    assert!(freed.elapsed() < Duration::from_secs(5));
+    assert!(freed.elapsed() < Duration::from_secs(60));
     log.close();
     check_good(dir);
     let ends: std::collections::HashMap<_, _> = entries(dir)

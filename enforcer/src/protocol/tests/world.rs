@@ -219,7 +219,7 @@ impl World {
     /// All receipts, oldest first, once there are `count` of them with an outcome.
     pub(super) async fn receipts(&self, count: usize) -> Vec<Receipt> {
         let mut receipts = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..1000 {
             receipts = self.audit.query(Query::default()).await.unwrap();
             if receipts.len() >= count && receipts.iter().all(|receipt| receipt.outcome.is_some()) {
                 break;
