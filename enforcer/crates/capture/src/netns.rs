@@ -270,7 +270,8 @@ fn set_up() -> io::Result<()> {
     if !ipv6.exists() {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "this kernel runs without IPv6 (ipv6.disable=1); the listeners need it on lo",
+            "this kernel runs without IPv6, which sessions need on their own lo: take `ipv6.disable=1` off its command line \
+             (the setting net.ipv6.conf.all.disable_ipv6=1 is fine)",
         ));
     }
     // A host may hand its own settings to new namespaces (net.core.devconf_inherit_init_net).

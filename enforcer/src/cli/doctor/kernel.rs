@@ -23,27 +23,19 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "ipv6", run: ipv6 },
 ];
 
-/// The oldest that is supported: below it net_cls and net_prio could change which cgroup a socket belongs to.
-const OLDEST: (u32, u32) = (5, 15);
-
 fn version(_: &Host) -> Finding {
-    let name = rustix::system::uname();
-    let release = name.release().to_string_lossy();
-    match parse_version(&release) {
-        Some(version) if version < OLDEST => {
-            Finding::fail(format!("{release} is too old"), "install a kernel from 5.15 on")
-        }
-        Some(_) => Finding::ok(release),
-        None => {
-            Finding::warn(format!("cannot tell the version of `{release}`"), "5.15 is the oldest supported")
-        }
+    let (major, minor) = capture::OLDEST_KERNEL;
+    match capture::kernel() {
+        (release, Some(version)) if version < capture::OLDEST_KERNEL => Finding::fail(
+            format!("{release} is too old"),
+            format!("install a kernel from {major}.{minor} on"),
+        ),
+        (release, Some(_)) => Finding::ok(release),
+        (release, None) => Finding::warn(
+            format!("cannot tell the version of `{release}`"),
+            format!("{major}.{minor} is the oldest supported"),
+        ),
     }
-}
-
-/// The first two numbers of `6.1.0-18-amd64`.
-pub(super) fn parse_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn btf(_: &Host) -> Finding {
@@ -95,8 +87,7 @@ fn cgroup2(_: &Host) -> Finding {
             "run it on the host, or its container with `--cgroupns=host`",
         );
     }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    judge_hierarchy(&mounts, parse_version(&release))
+    judge_hierarchy(&mounts, capture::kernel().1)
 }
 
 pub(super) fn judge_hierarchy(mounts: &[Mount], version: Option<(u32, u32)>) -> Finding {
@@ -114,7 +105,7 @@ pub(super) fn judge_hierarchy(mounts: &[Mount], version: Option<(u32, u32)>) -> 
         .filter(|option| matches!(*option, "net_cls" | "net_prio"))
         .collect();
     let hybrid = mounts.iter().any(|mount| mount.kind == "cgroup");
-    if version.is_some_and(|version| version < OLDEST) && !old_controllers.is_empty() {
+    if version.is_some_and(|version| version < capture::OLDEST_KERNEL) && !old_controllers.is_empty() {
         return Finding::fail(
             format!(
                 "{} of cgroup v1 can take sockets out of their cgroup on this kernel",

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::ProgramFd;
 
 use super::boundary::{Boundary, remove_dir};
+use super::error::Rejected;
 use super::filesystems::Target;
 use super::object::{self, OBJECT};
 use super::{KernelError, Layout};
@@ -56,6 +57,7 @@ impl Attachment {
         let device = match object::verify_device(&mut ebpf) {
             Ok(program) => Some(program),
             Err(error) => {
+                let error = Rejected::from(error);
                 tracing::warn!(%error, "this kernel does not take the program for network devices");
                 None
             }

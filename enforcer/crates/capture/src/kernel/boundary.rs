@@ -73,7 +73,7 @@ impl Boundary {
                     tracing::warn!(
                         hook = hook.name,
                         since = hook.since,
-                        "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path"
+                        "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path; use Linux 6.7 or later"
                     );
                 }
             }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use aya::EbpfError;
 use aya::programs::ProgramError;
 
+use crate::host::{self, OLDEST_KERNEL};
+
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -46,7 +48,7 @@ pub enum KernelError {
         hook: &'static str,
         since: &'static str,
         #[source]
-        error: Box<ProgramError>,
+        error: Rejected,
     },
     #[error("cannot attach to the hook `{hook}`")]
     Attach {
@@ -94,13 +96,15 @@ impl KernelError {
             KernelError::NoBpffs { .. } => {
                 "mount one: `mount -t bpf bpf /sys/fs/bpf`, and set `pins` to a directory in it".to_owned()
             }
-            KernelError::Load { .. } => {
+            KernelError::Load { .. } => too_old().unwrap_or_else(|| {
                 "the kernel must have CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and BTF support; 5.15 or later".to_owned()
-            }
-            KernelError::Program { hook, since, .. } => format!(
-                "`{hook}` is in kernels from {since} on (5.15 is the oldest supported), with CONFIG_CGROUP_BPF; the cause has the \
-                 verifier's words"
-            ),
+            }),
+            KernelError::Program { hook, since, .. } => too_old().unwrap_or_else(|| {
+                format!(
+                    "`{hook}` is in kernels from {since} on, with CONFIG_CGROUP_BPF; the cause has the verifier's last words, the log \
+                     at level debug all of them"
+                )
+            }),
             KernelError::Attach { .. } => {
                 "another tool may hold this cgroup exclusively: see `bpftool cgroup show` on the managed root".to_owned()
             }
@@ -118,5 +122,52 @@ impl KernelError {
                 "the cause above is the kernel's answer; root and an unlocked bpf(2) are needed".to_owned()
             }
         }
+    }
+}
+
+/// What the kernel said to a program: its error, and the verdict of the verifier without the way there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Rejected(String);
+
+impl From<ProgramError> for Rejected {
+    fn from(error: ProgramError) -> Self {
+        let ProgramError::LoadError { io_error, verifier_log } = error else {
+            return Rejected(error.to_string());
+        };
+        let log = verifier_log.to_string();
+        tracing::debug!(%log, "the verifier's log");
+        Rejected(match verdict(&log) {
+            Some(verdict) => format!("{io_error}: {verdict}"),
+            None => io_error.to_string(),
+        })
+    }
+}
+
+/// The last line that is no statistics.
+fn verdict(log: &str) -> Option<&str> {
+    let statistics = ["verification time ", "stack depth ", "processed ", "insns_"];
+    let mut lines = log.lines().rev().map(str::trim);
+    lines.find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)))
+}
+
+/// The next step where the kernel's age is the reason.
+fn too_old() -> Option<String> {
+    let (release, version) = host::kernel();
+    let (major, minor) = OLDEST_KERNEL;
+    (version? < OLDEST_KERNEL)
+        .then(|| format!("this kernel, {release}, is too old: install one from {major}.{minor} on"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_found_below_the_trace() {
+        let log = "24: (85) call unknown#187\ninvalid func unknown#187\nverification time 78784 usec\nstack depth 128+0\n\
+                   processed 293 insns (limit 1000000) max_states_per_insn 1\n";
+        assert_eq!(verdict(log), Some("invalid func unknown#187"));
+        assert_eq!(verdict("processed 2 insns\n"), None);
     }
 }

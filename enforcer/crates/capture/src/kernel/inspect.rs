@@ -78,7 +78,7 @@ pub fn try_programs() -> Result<usize, KernelError> {
     let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
         hook: hook.name,
         since: hook.since,
-        error: Box::new(error),
+        error: error.into(),
     })?;
     Ok(programs.len())
 }

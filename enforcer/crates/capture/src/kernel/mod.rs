@@ -257,7 +257,7 @@ fn verified(
     let programs = object::verify_programs(&mut ebpf).map_err(|(hook, error)| KernelError::Program {
         hook: hook.name,
         since: hook.since,
-        error: Box::new(error),
+        error: error.into(),
     })?;
     Ok((ebpf, programs))
 }
