@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,14 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(words: &[S]) -> Command {
     let mut command = Command::new(words.next().expect("a command line is never empty"));
     command.args(words);
     command
+}
+
+/// A limit as this machine needs it: `ENFORCER_PATIENCE` says how many times longer everything takes (in a guest without KVM).
+pub fn patient(limit: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        std::env::var("ENFORCER_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    });
+    limit * *FACTOR
 }
 
 /// Runs a helper that must succeed; returns its standard output.
@@ -112,7 +121,7 @@ impl Running {
 
     /// Waits; what has not ended at the limit is killed and reported as such.
     pub fn finish(mut self, limit: Duration) -> Result<Output> {
-        let deadline = self.started + limit;
+        let deadline = self.started + patient(limit);
         let (status, timed_out) = loop {
             if let Some(status) = self.child.try_wait()? {
                 break (status, false);

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::command::{self, Output};
+use super::command::{self, Output, patient};
 use super::{World, plan, sweep};
 
 /// Loading the programs takes most of it, on a machine that compiles beside it.
@@ -144,7 +144,7 @@ impl Daemon<'_> {
     pub fn start(&mut self) -> Result<()> {
         let before = self.notified().matches("READY=1").count();
         self.spawn()?;
-        let deadline = Instant::now() + STARTING;
+        let deadline = Instant::now() + patient(STARTING);
         while self.notified().matches("READY=1").count() == before {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 self.child = None;
@@ -221,7 +221,7 @@ impl Daemon<'_> {
 
     /// Waits until the log holds a line with all of these words.
     pub fn wait_log(&self, words: &[&str], limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + patient(limit);
         loop {
             if self.log_text().lines().any(|line| words.iter().all(|w| line.contains(w))) {
                 return true;
@@ -265,7 +265,7 @@ impl Daemon<'_> {
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
         }
-        let deadline = Instant::now() + STOPPING;
+        let deadline = Instant::now() + patient(STOPPING);
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
@@ -295,7 +295,7 @@ impl Daemon<'_> {
         let pid =
             self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("no daemon is running")?;
         kill_process(pid, Signal::USR2)?;
-        let deadline = Instant::now() + STARTING;
+        let deadline = Instant::now() + patient(STARTING);
         while self.notified().matches("READY=1").count() == before {
             ensure!(Instant::now() < deadline, "no upgrade after {STARTING:?}\n{}", self.log_text());
             std::thread::sleep(Duration::from_millis(20));

@@ -153,7 +153,7 @@ impl World {
     }
 
     fn watch(&self, limit: Duration, wanted: impl Fn(&Seen) -> bool) -> Option<Seen> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + command::patient(limit);
         loop {
             if let Some(seen) = self.seen().into_iter().rev().find(|s| wanted(s)) {
                 return Some(seen);

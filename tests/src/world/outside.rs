@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::Canaries;
-use super::command::{command, must};
+use super::command::{command, must, patient};
 use super::plan;
 
 /// One request as nginx saw it.
@@ -95,7 +95,7 @@ fn spawn(dir: &Path, name: &str, words: &[&str]) -> Result<Child> {
 }
 
 fn wait_for(path: &Path, dir: &Path) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + patient(Duration::from_secs(10));
     // nginx makes the pid file before it writes the number, after its sockets listen.
     while !path.exists() || (path.ends_with("nginx.pid") && fs::read(path)?.is_empty()) {
         if Instant::now() > deadline {
