@@ -14,6 +14,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,6 +72,24 @@ enum Chore {
     },
     /// The long runs: a hundred restarts and a thousand reloads under load
     Soak,
+    /// Boot Debian's kernels in QEMU: kernels that lack something, power cuts. Slow; needs no KVM
+    Vm {
+        /// What to show; all of it when nothing is named
+        #[arg(value_enum)]
+        shows: Vec<vm::Show>,
+        /// A version as in `6.1`, may be repeated. Otherwise one for each thing that came with a kernel
+        #[arg(long)]
+        kernel: Vec<String>,
+        /// Only this scene of a show
+        #[arg(long)]
+        scene: Option<String>,
+        /// Only boot; everything is there and built
+        #[arg(long, hide = true)]
+        built: bool,
+        /// In the guest
+        #[arg(long, hide = true)]
+        on_guest: Option<String>,
+    },
     /// What is checked before a change is taken, but the tests: format, tidy, lints, documentation
     Ci,
     /// Layers, module documentation, crate walls, top-level layout
@@ -100,6 +119,13 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Bench { bench } => bench::bench(&bench, root),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
         Chore::Soak => soak::soak(root),
+        Chore::Vm { on_guest: Some(scene), .. } => vm::guest::play(&scene),
+        Chore::Vm { shows, kernel, scene, built, on_guest: None } => {
+            if !built {
+                vm::prepare(root)?;
+            }
+            vm::vm(root, &kernel, &shows, scene.as_deref())
+        }
         Chore::Ci => ci::ci(root),
         Chore::Tidy => tidy::tidy(root),
     }

@@ -1,0 +1,260 @@
+//! systemd as the guest's init, cgroup v2 alone: the units that the product ships, and `enforcer attach --unit`.
+//!
+//! Everything is where a person would install it: in the guest that is memory.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use enforcer_tests::probes::judge;
+use enforcer_tests::world::{Output, World, command, plan};
+
+use super::Report;
+
+const UNITS: &str = "/etc/systemd/system";
+/// A command's, before the stage's patience.
+const LONG: Duration = Duration::from_secs(60);
+/// What is on its way has come by then.
+const SOON: Duration = Duration::from_secs(3);
+const POLICY: &str = r#"version: 1
+agent: bot
+credentials:
+  api: { bearer: { secret: api-token, env: API_TOKEN } }
+allow:
+  - { name: read, host: api.example.test, methods: [GET], paths: ["/v1/**"], credential: api }
+"#;
+
+struct Guest<'r> {
+    report: &'r Report,
+    world: World,
+}
+
+pub(super) fn play(report: &Report) -> Result<()> {
+    let guest = Guest { report, world: World::new()? };
+    guest.install()?;
+    guest.daemon()?;
+    guest.template()?;
+    guest.attach()?;
+    guest.restarts()
+}
+
+impl Guest<'_> {
+    /// As the README says, on the stage's network.
+    fn install(&self) -> Result<()> {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the checkout")?;
+        fs::copy(self.world.bin("enforcer"), "/usr/local/bin/enforcer")?;
+        for unit in ["enforcer.service", "enforcer-agent@.service", "enforcer-attached.slice"] {
+            fs::copy(checkout.join("enforcer/dist").join(unit), Path::new(UNITS).join(unit))?;
+        }
+        fs::create_dir_all("/etc/enforcer/policies")?;
+        fs::write("/etc/enforcer/policies/bot.yaml", POLICY)?;
+        let settings = format!(
+            "resolver: {{ servers: [\"{}:53\"], timeout_ms: 1000 }}\nupstream_roots: [{}]\n",
+            plan::SERVER_V4,
+            self.world.upstream_ca().display()
+        );
+        fs::write("/etc/enforcer/enforcer.yaml", settings)?;
+        let network = format!("[Service]\nNetworkNamespacePath={}\n", self.world.host_netns.display());
+        drop_in("enforcer.service", &network)?;
+        run(&["systemctl", "daemon-reload"])?;
+        Ok(())
+    }
+
+    fn daemon(&self) -> Result<()> {
+        let started = run(&["systemctl", "start", "enforcer"])?;
+        self.report.expect_of(started.ok(), "`systemctl start enforcer`: it says when it is ready", &started);
+        let status = run(&["enforcer", "status"])?;
+        self.report.expect_of(status.ok(), "the daemon answers", &status);
+        let stored = command::run_with_input(
+            command::command(&["enforcer", "secret", "set", "api-token", "--host", plan::API]),
+            Some(self.world.canaries.bearer.as_bytes()),
+            LONG,
+        )?;
+        self.report.expect_of(stored.ok(), "a secret is typed into its vault", &stored);
+        Ok(())
+    }
+
+    /// `enforcer-agent@.service`.
+    fn template(&self) -> Result<()> {
+        // /var/tmp is the unit's own.
+        fs::copy(self.world.bin("probe"), "/usr/local/bin/probe")?;
+        let said = "/var/log/agent";
+        let words = || fs::read_to_string(said).unwrap_or_default();
+        let get = format!("https://{}/v1/unit", plan::API);
+        let script = format!(
+            "for i in 1 2 3 4 5 6 7 8 9; do curl -sS -m 60 {get} && break; sleep 1; done; \
+             probe tcp-other-port v4={}; echo its code: $?; sleep infinity",
+            plan::ATTACKER_V4
+        );
+        let service = |log| {
+            format!(
+                "[Service]\nExecStart=\nExecStart=/bin/sh -c '{script}'\nStandardOutput=append:{log}\nStandardError=append:{log}\n"
+            )
+        };
+        drop_in("enforcer-agent@bot.service", &service(said))?;
+        drop_in("enforcer-agent@nobody.service", &service("/var/log/nobody"))?;
+        run(&["systemctl", "daemon-reload"])?;
+        let mark = self.world.sniffer.mark();
+        let started = run(&["systemctl", "start", "enforcer-agent@bot"])?;
+        self.report.expect_of(
+            started.ok(),
+            "enforcer-agent@bot starts, governed before its first program",
+            &started,
+        );
+        self.report.expect(wait(|| words().contains("its code: ")), "its program runs");
+        self.report.expect(
+            words().contains(r#""credential":"right""#) && !words().contains(&self.world.canaries.bearer),
+            "its call gets the credential, which it does not see",
+        );
+        let out = judge("tcp-other-port").is_some_and(|w| self.world.sniffer.saw(mark, SOON, w));
+        self.report.expect(!out && !words().contains("its code: 0"), "it gets out in no other way");
+        self.report.say(words().trim());
+        let status = run(&["enforcer", "status"])?;
+        self.report.say(status.stdout.trim());
+        let warned = run(&[
+            "journalctl",
+            "-b",
+            "-o",
+            "cat",
+            "--no-pager",
+            "-g",
+            "enforcer.*\\.(service|slice):[0-9]+:",
+        ])?;
+        self.report.expect_of(!warned.ok(), "systemd takes every line of the units", &warned);
+        let stopped = run(&["systemctl", "stop", "enforcer-agent@bot"])?;
+        self.report.expect_of(stopped.ok(), "it stops", &stopped);
+
+        let refused = run(&["systemctl", "start", "enforcer-agent@nobody"])?;
+        let ran = fs::read_to_string("/var/log/nobody").unwrap_or_default().contains("its code: ");
+        self.report.expect_of(
+            !refused.ok() && !ran,
+            "enforcer-agent@nobody, which no policy names, does not start",
+            &refused,
+        );
+        Ok(())
+    }
+
+    /// A service that runs already, on the network of the stage.
+    fn attach(&self) -> Result<()> {
+        let network = format!("NetworkNamespacePath={}", self.world.host_netns.display());
+        let start =
+            ["systemd-run", "--unit=worker", "-p", &network, "-p", "User=nobody", "sleep", "infinity"];
+        let started = run(&start)?;
+        self.report.expect_of(started.ok(), "a service runs that nobody governs", &started);
+        self.report.expect(self.leaks()?, "a process of it gets out");
+        let attached = run(&["enforcer", "attach", "bot", "--unit", "worker.service"])?;
+        self.report.expect_of(attached.ok(), "`enforcer attach bot --unit worker.service`", &attached);
+        self.report.say(attached.stdout.trim());
+        std::thread::sleep(SOON);
+        self.world.sniffer.quiet();
+        self.report.expect(!self.leaks()?, "attached, it does not");
+        let got = self.inside(&[
+            "curl",
+            "-sS",
+            "-k",
+            "-m",
+            "60",
+            "--resolve",
+            &resolve(),
+            &format!("https://{}/v1/worker", plan::API),
+        ])?;
+        self.report.expect_of(
+            got.stdout.contains(r#""credential":"right""#),
+            "its call gets the credential",
+            &got,
+        );
+        let detached = run(&["enforcer", "detach", "bot"])?;
+        self.report.expect_of(detached.ok(), "`enforcer detach bot`", &detached);
+        self.report.expect(self.leaks()?, "detached, it gets out again");
+        Ok(())
+    }
+
+    /// What `Restart=` and the store of descriptors do.
+    fn restarts(&self) -> Result<()> {
+        let url = format!("https://{}/v1/loop", plan::API);
+        let script =
+            format!("while :; do curl -s -o /dev/null -m 100 -w '%{{http_code}}\\n' {url}; sleep 0.5; done");
+        let log = "/tmp/loop";
+        let agent = std::process::Command::new("enforcer")
+            .args(["run", "bot", "--", "sh", "-c", &script])
+            .stdin(std::process::Stdio::null())
+            .stdout(fs::File::create(log)?)
+            .current_dir("/tmp")
+            .spawn()?;
+        let lines =
+            || fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+        self.report.expect(wait(|| lines().len() >= 3), "an agent of `enforcer run` calls again and again");
+        let restarted = run(&["systemctl", "restart", "enforcer"])?;
+        self.report.expect_of(restarted.ok(), "`systemctl restart enforcer`", &restarted);
+        let at = lines().len();
+        self.report.expect(wait(|| lines().len() >= at + 3), "the agent goes on");
+        let refused = lines().iter().filter(|code| *code != "200").count();
+        self.report.expect(
+            refused == 0,
+            &format!("{refused} of its {} calls were refused meanwhile", lines().len()),
+        );
+
+        let pid = run(&["systemctl", "show", "-P", "MainPID", "enforcer"])?.stdout.trim().to_owned();
+        run(&["kill", "-9", &pid])?;
+        let back = wait(|| {
+            run(&["enforcer", "status"]).is_ok_and(|s| s.ok()) && main_pid().is_some_and(|p| p != pid)
+        });
+        self.report.expect(back, "after kill -9, systemd starts it again");
+        let at = lines().iter().filter(|code| *code == "200").count();
+        let served = wait(|| lines().iter().filter(|code| *code == "200").count() > at + 2);
+        self.report.expect(served, "and the agent is served again");
+        drop(agent);
+        Ok(())
+    }
+
+    /// Does a process in the service's cgroup reach the attacker?
+    fn leaks(&self) -> Result<bool> {
+        let mark = self.world.sniffer.mark();
+        let probe = self.world.bin("probe").display().to_string();
+        self.inside(&[&probe, "tcp-other-port", &format!("v4={}", plan::ATTACKER_V4)])?;
+        Ok(judge("tcp-other-port").is_some_and(|w| self.world.sniffer.saw(mark, SOON, w)))
+    }
+
+    /// A command in the service's cgroup and network, as its user.
+    fn inside(&self, words: &[&str]) -> Result<Output> {
+        let enter = "echo 0 > /sys/fs/cgroup/system.slice/worker.service/cgroup.procs && exec \"$@\"";
+        let net = format!("--net={}", self.world.host_netns.display());
+        let who = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+        let line = [&["nsenter", &net, "--", "sh", "-c", enter, "enter"], &who[..], words].concat();
+        let mut command = command::command(&line);
+        command.current_dir("/tmp");
+        command::run(command, LONG)
+    }
+}
+
+fn main_pid() -> Option<String> {
+    Some(run(&["systemctl", "show", "-P", "MainPID", "enforcer"]).ok()?.stdout.trim().to_owned())
+}
+
+fn resolve() -> String {
+    format!("{}:443:{}", plan::API, plan::SERVER_V4)
+}
+
+fn run(words: &[&str]) -> Result<Output> {
+    let mut command = command::command(words);
+    command.env("NO_COLOR", "1");
+    command::run(command, LONG)
+}
+
+fn drop_in(unit: &str, text: &str) -> Result<()> {
+    let dir = Path::new(UNITS).join(format!("{unit}.d"));
+    fs::create_dir_all(&dir)?;
+    Ok(fs::write(dir.join("stage.conf"), text)?)
+}
+
+fn wait(mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + command::patient(LONG);
+    while !done() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    true
+}
