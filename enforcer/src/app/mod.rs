@@ -253,7 +253,7 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
                 error!("the keeper said `Start` twice");
                 return DRAIN;
             }
-            ToWorker::Prepare { seq, agent, session } => sessions.prepare(seq, &agent, &session),
+            ToWorker::Prepare { seq, agent, workload } => sessions.prepare(seq, agent.as_deref(), workload),
             ToWorker::Govern { seq, session } => sessions.govern(seq, session, descriptors),
             ToWorker::Serve { seq, session, netns_cookie } => {
                 sessions.serve_in(seq, &session, netns_cookie, descriptors)

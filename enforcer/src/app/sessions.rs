@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use enforcer_capture::forward::Forward;
 use enforcer_capture::message::{self, ToKeeper};
-use enforcer_policy::{AgentPolicy, Name};
+use enforcer_policy::{AgentPolicy, Container, Name, Unselected, User, Workload};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -35,6 +35,15 @@ pub(super) struct Sessions {
     pub(super) running: HashMap<String, Running>,
 }
 
+/// The keeper's facts, for the policies.
+fn known(workload: message::Workload) -> Workload {
+    let message::Workload { run, cgroup, users, container } = workload;
+    let container =
+        container.map(|message::Container { image, name, labels }| Container { image, name, labels });
+    let users = users.into_iter().map(|message::User { uid, name }| User { uid, name }).collect();
+    Workload { run, cgroup, users, container }
+}
+
 /// A session's tasks, as far as they are to be ended.
 pub(super) struct Running {
     agent: Arc<Agent>,
@@ -45,23 +54,31 @@ pub(super) struct Running {
 
 impl Sessions {
     /// A launch is refused for an agent without a policy: it could reach nothing, and the person mistyped.
-    pub(super) fn prepare(&self, seq: u64, agent: &str, session: &str) -> ToKeeper {
+    pub(super) fn prepare(&self, seq: u64, named: Option<&str>, workload: message::Workload) -> ToKeeper {
         let policies = self.policies.current();
-        let Some(policy) = policies.agent(agent) else {
-            let known: Vec<&str> = policies.agents().map(|policy| policy.name.as_str()).collect();
-            return ToKeeper::Refused {
-                seq,
-                message: format!("no policy in force names agent `{agent}`"),
-                hint: Some(self.unknown_agent_hint(agent, &known)),
-            };
+        let workload = known(workload);
+        let policy = match policies.choose(named, &workload) {
+            Ok(Some(policy)) => policy,
+            Ok(None) => {
+                let agent = named.unwrap_or_default();
+                let known: Vec<&str> = policies.agents().map(|policy| policy.name.as_str()).collect();
+                return ToKeeper::Refused {
+                    seq,
+                    message: format!("no policy in force names agent `{agent}`"),
+                    hint: Some(self.unknown_agent_hint(agent, &known)),
+                };
+            }
+            Err(Unselected { message, hint }) => return ToKeeper::Refused { seq, message, hint: Some(hint) },
         };
+        let agent = policy.name.as_str();
         if let Some(off) = self.switches.off(agent) {
             let (message, hint) = off.sentence(agent);
             return ToKeeper::Refused { seq, message, hint: Some(hint) };
         }
-        info!(agent, session, "launch prepared");
+        info!(agent, %workload, "prepared");
         ToKeeper::Prepared {
             seq,
+            agent: agent.to_owned(),
             environment: self.shared.placeholders.environment(policy),
             ca_pem: self.ca_pem.to_string(),
             guide: guide(policy),

@@ -14,8 +14,8 @@ use crate::text::shown;
 
 #[derive(Debug, Args)]
 pub(super) struct AttachArgs {
-    /// Agent, as its policy names it
-    agent: String,
+    /// Agent, as its policy names it; without, the one whose policy selects what is attached (`select`)
+    agent: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -56,8 +56,8 @@ impl TargetArgs {
 }
 
 pub(super) fn attach(args: AttachArgs, context: &Context, out: &mut Output) -> Ended {
-    let cgroup = args.target.target()?.cgroup().map_err(failed)?;
-    let report = attach::attach(&context.launch_socket()?, &args.agent, cgroup).map_err(failed)?;
+    let found = args.target.target()?.find().map_err(failed)?;
+    let report = attach::attach(&context.launch_socket()?, args.agent, found).map_err(failed)?;
     if context.json {
         out.json(&json!({ "mode": report.attached.mode(), "report": report }), true)?;
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,7 @@
 //! What keeper and worker say to each other, over one unix stream socket: length-prefixed JSON with
 //! descriptors beside it ([`Channel`]).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -16,8 +17,8 @@ pub use crate::forward::Forward;
 pub enum ToWorker {
     /// First message. Descriptors: vault key file, control listener, RECORDS map, EVENTS map.
     Start { config: String, backstop: Backstop },
-    /// May this agent be launched, and with what? Answer: `ToKeeper::Prepared` or `Refused`.
-    Prepare { seq: u64, agent: String, session: String },
+    /// May this be that agent, or else which agent is it, and what does it get? Answer: `ToKeeper::Prepared` or `Refused`.
+    Prepare { seq: u64, agent: Option<String>, workload: Workload },
     /// Serve this session. Descriptors in order: injector tcp4, tcp6, resolver udp4, udp6, tcp4, tcp6, then those of the
     /// session's forwards ([`Forward::listeners`] each); none for an attached one, whose namespaces follow. Answer: `Done`,
     /// `Disabled` or `Refused`; the kernel lets it connect only after `Done`.
@@ -39,6 +40,32 @@ pub enum ToWorker {
     Reload { seq: u64 },
     /// Finish what is running, cut it after this time, then exit.
     Drain { patience: Duration },
+}
+
+/// What is known of something that is to be an agent. What is not known is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// `enforcer run` starts it.
+    pub run: bool,
+    /// From the root of the hierarchy: `/system.slice/worker.service`.
+    pub cgroup: String,
+    /// Everybody whom its processes run as.
+    pub users: Vec<User>,
+    pub container: Option<Container>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct User {
+    pub uid: u32,
+    pub name: Option<String>,
+}
+
+/// As its engine tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    pub image: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The line that is held a second time in each session's namespace.
@@ -96,10 +123,11 @@ pub struct Session {
 pub enum ToKeeper {
     /// The worker serves; the keeper tells systemd.
     Ready,
-    /// `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`; `loopback`: ports of
+    /// `agent`: the one it is; `environment`: placeholders and the like; `ca_pem`: our root; `guide`: text for `$ENFORCER_GUIDE`; `loopback`: ports of
     /// the host's that the agent is to find on its own loopback; `unix`: sockets of the host's that it may connect to.
     Prepared {
         seq: u64,
+        agent: String,
         environment: Vec<(String, String)>,
         ca_pem: String,
         guide: String,

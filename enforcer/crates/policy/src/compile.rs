@@ -96,6 +96,7 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         resolve: document.resolve,
         dns_rate: document.dns_rate,
         name: agent,
+        select: document.select,
         description: document.description,
         owner: document.owner,
         revision: revision(&file.text),

@@ -30,6 +30,7 @@ mod matcher;
 mod name;
 mod policy;
 mod schema;
+mod select;
 mod selftest;
 mod tunnel;
 mod unseen;
@@ -55,5 +56,6 @@ pub use policy::{
     NameMatch, Pattern, Place, PolicySet, Rate, ResponseRules, Rule, Source, Step,
 };
 pub use schema::schema;
+pub use select::{Container, Unselected, User, Workload};
 pub use tunnel::{Endpoint, Relay, Route};
 pub use window::Moment;

@@ -15,6 +15,7 @@ use crate::document::Limits;
 use crate::local::Local;
 use crate::matcher::{Conditions, HostPattern, Index, Template, action};
 use crate::name::{AgentName, CredentialName, Name, RuleName, SecretName};
+use crate::select::Selector;
 use crate::window::Moment;
 
 /// One policy file.
@@ -70,6 +71,8 @@ pub enum NameMatch {
 #[derive(Debug)]
 pub struct AgentPolicy {
     pub name: AgentName,
+    /// any of them; `None`: the policy does not say
+    pub(crate) select: Option<Vec<Selector>>,
     pub(crate) description: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) revision: String,

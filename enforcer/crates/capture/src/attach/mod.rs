@@ -3,6 +3,7 @@
 //! The caller says which cgroup; how a unit, a container or a process leads to one is [`resolve`]'s. What is done with it is
 //! the keeper's.
 
+mod engine;
 mod resolve;
 
 use std::io;
@@ -15,17 +16,20 @@ use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
 use crate::launch::{FromKeeper, PROTOCOL, ToKeeper};
-use crate::message::Attached;
+use crate::message::{Attached, Container};
 
-pub use resolve::Target;
+pub use resolve::{Found, Target};
 
 /// Govern this cgroup as this agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attach {
     pub protocol: u32,
-    pub agent: String,
+    /// None: the one whose policy selects it.
+    pub agent: Option<String>,
     /// The full path, below the cgroup2 mount.
     pub cgroup: PathBuf,
+    /// What runs there, where it is a container that an engine of this host tells of.
+    pub container: Option<Container>,
 }
 
 /// Let go of what was attached: of one session, or of all of an agent's.
@@ -53,8 +57,9 @@ pub struct Report {
 }
 
 /// Asks the keeper behind this socket to attach, and waits until it has.
-pub fn attach(socket: &Path, agent: &str, cgroup: PathBuf) -> Result<Report, Error> {
-    let request = ToKeeper::Attach(Attach { protocol: PROTOCOL, agent: agent.to_owned(), cgroup });
+pub fn attach(socket: &Path, agent: Option<String>, found: Found) -> Result<Report, Error> {
+    let Found { cgroup, container } = found;
+    let request = ToKeeper::Attach(Attach { protocol: PROTOCOL, agent, cgroup, container });
     match ask(socket, &request)? {
         FromKeeper::Attached(report) => Ok(report),
         other => Err(unexpected(other)),

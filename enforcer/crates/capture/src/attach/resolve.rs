@@ -6,9 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::engine;
 use crate::Error;
 use crate::cgroup;
 use crate::error::Doing;
+use crate::message::Container;
 
 /// How a person names what to govern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +25,41 @@ pub enum Target {
     Pid(u32),
 }
 
-/// Tools that tell the first process of a container, and how.
-const ENGINES: [&str; 3] = ["docker", "podman", "nerdctl"];
 /// As many letters of a container's id as the tools show.
 const SHORT_ID: usize = 12;
 
+/// What it came to.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its full path.
+    pub cgroup: PathBuf,
+    /// What runs there, where it is a container that an engine of this host tells of.
+    pub container: Option<Container>,
+}
+
 impl Target {
+    pub fn find(&self) -> Result<Found, Error> {
+        let cgroup = self.cgroup()?;
+        let named = match self {
+            Target::Container(name) => Some(name.clone()),
+            Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_) => engine::id_in(&cgroup),
+        };
+        let told = named.and_then(|name| engine::ask(&name));
+        let inside = |told: &engine::Told| {
+            // An engine that speaks of something else speaks of nothing here.
+            let own = cgroup::of_process(told.pid, &cgroup::hierarchy()?)
+                .doing(|| "see the container's cgroup".into())?;
+            Ok::<bool, Error>(own.starts_with(&cgroup))
+        };
+        let container = match told {
+            Some(told) if inside(&told)? => Some(told.container),
+            Some(_) | None => None,
+        };
+        Ok(Found { cgroup, container })
+    }
+
     /// The cgroup's full path.
-    pub fn cgroup(&self) -> Result<PathBuf, Error> {
+    fn cgroup(&self) -> Result<PathBuf, Error> {
         let hierarchy = cgroup::hierarchy()?;
         match self {
             Target::Cgroup(path) => Ok(full_path(path, &hierarchy)),
@@ -102,16 +131,14 @@ fn of_container(name: &str, hierarchy: &Path) -> Result<PathBuf, Error> {
             }
         }
     }
-    for engine in ENGINES {
-        if let Some(pid) = first_process(engine, name) {
-            return of_pid(pid, hierarchy);
-        }
+    if let Some(told) = engine::ask(name) {
+        return of_pid(told.pid, hierarchy);
     }
     Err(Error::refused(
         format!("no running container `{}` was found", name.escape_debug()),
         format!(
             "give its id, of at least {SHORT_ID} letters; names are asked of {} where they are installed",
-            ENGINES.join(", ")
+            engine::ENGINES.join(", ")
         ),
     ))
 }
@@ -127,14 +154,6 @@ fn named_after(id: &str, dir: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
-}
-
-fn first_process(engine: &str, name: &str) -> Option<u32> {
-    // A tool that is not installed or knows nothing of it is no answer.
-    let output =
-        Command::new(engine).args(["inspect", "--format", "{{.State.Pid}}", "--", name]).output().ok()?;
-    let pid = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
-    (output.status.success() && pid != 0).then_some(pid)
 }
 
 fn of_pid(pid: u32, hierarchy: &Path) -> Result<PathBuf, Error> {

@@ -17,7 +17,7 @@ use crate::cgroup::Cgroup;
 use crate::error::Doing;
 use crate::forward::Forward;
 use crate::kernel::Listening;
-use crate::message::{Session, SocketOf, Switch, ToKeeper, ToWorker};
+use crate::message::{Session, SocketOf, Switch, ToKeeper, ToWorker, Workload};
 use crate::netns::{self, Netns};
 use crate::session::{self, Record};
 
@@ -64,6 +64,7 @@ impl Running {
 
 /// What the worker gives a new session.
 pub(super) struct Prepared {
+    pub(super) agent: String,
     pub(super) environment: Vec<(String, String)>,
     pub(super) ca_pem: String,
     pub(super) guide: String,
@@ -71,13 +72,13 @@ pub(super) struct Prepared {
     pub(super) unix: Vec<PathBuf>,
 }
 
-/// May this agent run?
-pub(super) fn prepare(keeper: &Keeper, agent: &str, session: &str) -> Result<Prepared, Error> {
-    let (agent, session) = (agent.to_owned(), session.to_owned());
-    let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, session }, &[])?;
+/// May this be that agent? Without a name: which agent is it?
+pub(super) fn prepare(keeper: &Keeper, agent: Option<&str>, workload: Workload) -> Result<Prepared, Error> {
+    let agent = agent.map(str::to_owned);
+    let (_, answer) = keeper.worker.call(|seq| ToWorker::Prepare { seq, agent, workload }, &[])?;
     match answer {
-        ToKeeper::Prepared { seq: _, environment, ca_pem, guide, loopback, unix } => {
-            Ok(Prepared { environment, ca_pem, guide, loopback, unix })
+        ToKeeper::Prepared { seq: _, agent, environment, ca_pem, guide, loopback, unix } => {
+            Ok(Prepared { agent, environment, ca_pem, guide, loopback, unix })
         }
         ToKeeper::Refused { message, hint, .. } => Err(Error::Refused { message, hint, exit_code: 125 }),
         ToKeeper::Ready

@@ -50,6 +50,24 @@ pub(crate) fn user(name: &str) -> io::Result<Option<User>> {
     }
 }
 
+/// The name of a user of this host.
+pub(crate) fn user_name(uid: u32) -> io::Result<Option<String>> {
+    let mut buffer = vec![0 as libc::c_char; 64 * 1024];
+    let mut entry = MaybeUninit::<libc::passwd>::zeroed();
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are valid for the call, the buffer has the length that is passed.
+    let error = unsafe {
+        libc::getpwuid_r(uid, entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found)
+    };
+    match error {
+        0 if found.is_null() => Ok(None),
+        // SAFETY: found is not null, so entry is filled and its strings live in buffer, which is still here.
+        0 => Ok(unsafe { CStr::from_ptr(entry.assume_init().pw_name) }.to_str().ok().map(str::to_owned)),
+        libc::ENOENT | libc::ESRCH => Ok(None),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Id of a group of this host.
 pub(crate) fn group_id(name: &str) -> io::Result<Option<u32>> {
     let name = CString::new(name)?;
@@ -77,6 +95,8 @@ mod tests {
     fn users_and_groups_are_found_or_not() {
         assert_eq!(user("root").unwrap().unwrap().uid, 0);
         assert_eq!(user("no-such-user-here").unwrap(), None);
+        assert_eq!(user_name(0).unwrap().as_deref(), Some("root"));
+        assert_eq!(user_name(u32::MAX - 7).unwrap(), None);
         assert_eq!(group_id("no-such-group-here").unwrap(), None);
     }
 }

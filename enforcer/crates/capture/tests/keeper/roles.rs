@@ -174,9 +174,11 @@ fn worker() -> ExitCode {
                 channel.send(&ToKeeper::Ready, &[]).unwrap();
             }
             ToWorker::Prepare { seq, agent, .. } => {
+                let agent = agent.unwrap_or_default();
                 let answer = if agent == "bot" || agent == "tool" {
                     ToKeeper::Prepared {
                         seq,
+                        agent,
                         environment: vec![("EXAMPLE_TOKEN".into(), "placeholder".into())],
                         ca_pem: ca.clone(),
                         guide: "be good\n".into(),

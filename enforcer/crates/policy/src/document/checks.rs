@@ -219,6 +219,11 @@ pub(super) fn globs(r: &mut Reader<'_>, entry: &Entry, stops: Stops) -> Option<V
     (!globs.is_empty()).then_some(globs)
 }
 
+pub(super) fn one_glob(r: &mut Reader<'_>, entry: &Entry, stops: Stops) -> Option<Glob> {
+    let text = r.text(entry)?;
+    glob(r, &text.value, &text.span, stops)
+}
+
 /// A glob runs in (its length × that of the value) steps.
 const MAX_GLOB: usize = 256;
 

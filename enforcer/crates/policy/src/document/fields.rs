@@ -4,7 +4,7 @@
 //! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
 use super::form::{Field, Form, Shape, field};
-use super::{bait, limits, local, response, values, when};
+use super::{bait, limits, local, response, select, values, when};
 
 const NAME: &Form = &Form::Text(&values::NAME);
 const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
@@ -23,7 +23,11 @@ pub(crate) const POLICY: Shape = Shape::of(
         field("agent", NAME, "The agent that the policy is for; one file for each."),
         field("description", &Form::Prose, "What the agent is for, in a sentence."),
         field("owner", &Form::Prose, "Who answers for the agent."),
-        field("select", &Form::List(&Form::Section(&SELECTOR)), "What is this agent."),
+        field(
+            "select",
+            &Form::List(&Form::OneOf(&SELECTOR)),
+            "What is this agent: any of these, and nothing else. Without it, what is run or attached under its name.",
+        ),
         field(
             "mode",
             MODE,
@@ -200,9 +204,36 @@ pub(super) const AUDIT: Shape = Shape::of(
 
 pub(super) const SELECTOR: Shape = Shape::of(
     "an entry of `select`",
-    &[field("run", NAME, "What `enforcer run` starts under this name, which is the agent's own.")],
-)
-.later(&["unit", "slice", "cgroup", "user", "container"]);
+    &[
+        field("run", NAME, "What `enforcer run` starts under this name, which is the agent's own."),
+        field(
+            "unit",
+            &Form::Text(&select::UNIT),
+            "A service or scope of systemd; `*` as in `worker@*.service`.",
+        ),
+        field("slice", &Form::Text(&select::SLICE), "What systemd runs in this slice."),
+        field("cgroup", &Form::Text(&select::CGROUP), "A cgroup by its path; with `/**` all below it, too."),
+        field(
+            "user",
+            &Form::Text(&select::USER),
+            "What runs as this user, by name or id, and as nobody else.",
+        ),
+        field(
+            "container",
+            &Form::Section(&CONTAINER),
+            "A container, as its engine tells; all that is said holds.",
+        ),
+    ],
+);
+
+pub(super) const CONTAINER: Shape = Shape::of(
+    "`container`",
+    &[
+        field("image", &Form::Scalar, "Its image, such as `registry.example.com/agents/*:**`."),
+        field("name", &Form::Scalar, "Its name; `*` stays within a `/`, `**` does not."),
+        field("labels", &Form::Keyed(&Form::Scalar), "Its labels, by key; values may have `*`."),
+    ],
+);
 
 pub(super) const WHEN: Shape = Shape::of(
     "`when`",

@@ -32,6 +32,7 @@ use crate::diagnostics::{File, Report, Span};
 use crate::local::Local;
 use crate::name::Name;
 use crate::policy::{CredentialSpec, Durability, Mode, Rate, Resolve};
+use crate::select::Selector;
 use crate::yaml::{Entry, Node};
 pub(crate) use case::Case;
 pub(crate) use fields::POLICY;
@@ -52,6 +53,7 @@ pub(crate) struct At<T> {
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) agent: Option<At<Name>>,
+    pub(crate) select: Option<Vec<Selector>>,
     pub(crate) mode: Mode,
     pub(crate) mode_span: Option<Span>,
     pub(crate) description: Option<String>,
@@ -85,14 +87,13 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
             None
         }
     };
-    if let Some(entry) = top.get("select") {
-        select::read(r, entry, agent.as_ref().map(|agent| &agent.value));
-    }
+    let select = top.get("select").map(|entry| select::read(r, entry, agent.as_ref().map(|a| &a.value)));
     let mode = top.get("mode").and_then(|entry| rule::read_mode(r, entry)).unwrap_or(Mode::Enforce);
     let (declared, credentials) =
         top.get("credentials").map(|e| credential::read_all(r, e)).unwrap_or_default();
     let mut document = Document {
         agent,
+        select,
         mode,
         mode_span: top.get("mode").map(|entry| entry.value.span.clone()),
         description: top.get("description").and_then(|e| r.prose(e)),

@@ -9,6 +9,7 @@
 //! | `trust` | our root in its trust stores, by mounts that it alone sees |
 //! | `grade` | `strict` or `weak`, with each reason |
 //! | `watch` | the look at it each second, and its end |
+//! | `workload` | what its policy may select it by |
 //!
 //! The programs are attached first, so that the cgroup is denied everything until all the rest stands. A step that fails lets
 //! go of it again; a keeper that dies half way leaves it denied, with a record by which the next one goes on.
@@ -20,6 +21,7 @@ mod sockets;
 mod target;
 mod trust;
 mod watch;
+mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,15 +45,16 @@ pub(super) use watch::follow_new_namespaces;
 /// Governs what runs in a cgroup, as an agent.
 pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Error> {
     keeper.programs.verify()?;
-    identity::check_name(&asked.agent)?;
+    asked.agent.as_deref().map_or(Ok(()), identity::check_name)?;
     let cgroup = target::check(keeper, &asked.cgroup)?;
-    let id = session::new_id(&asked.agent)?;
-    let prepared = prepare(keeper, &asked.agent, &id)?;
     let processes = cgroup::processes(&cgroup).doing(|| format!("list what runs in {}", cgroup.display()))?;
+    let workload = workload::of(&cgroup, &processes, asked.container.clone())?;
+    let prepared = prepare(keeper, asked.agent.as_deref(), workload)?;
+    let id = session::new_id(&prepared.agent)?;
     let mut record = Record {
         session: Session {
             id,
-            agent: asked.agent.clone(),
+            agent: prepared.agent.clone(),
             cgroup_id: cgroup::id(&cgroup).doing(|| format!("look at {}", cgroup.display()))?,
             netns_cookie: 0,
             uid: processes.first().map_or(0, |pid| user_of(*pid)),

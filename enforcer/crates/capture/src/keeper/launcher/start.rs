@@ -24,7 +24,7 @@ use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
 use crate::keeper::sessions::{self, Prepared, Running, Standing, govern, open_listeners, prepare, watch};
 use crate::launch::{Stdio, Text};
-use crate::message::Session;
+use crate::message::{Session, User, Workload};
 use crate::netns::Netns;
 use crate::session::{self, Record};
 use crate::sys;
@@ -58,15 +58,18 @@ pub(super) struct Started {
 
 pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Error> {
     keeper.programs.verify()?;
-    let id = session::new_id(&asked.launch.agent)?;
-    let Prepared { environment, ca_pem, guide, loopback, unix } = prepare(keeper, &asked.launch.agent, &id)?;
+    let user = User { uid: asked.identity.uid, name: Some(asked.identity.name.clone()) };
+    let workload = Workload { run: true, users: vec![user], ..Workload::default() };
+    let Prepared { agent, environment, ca_pem, guide, loopback, unix } =
+        prepare(keeper, Some(&asked.launch.agent), workload)?;
+    let id = session::new_id(&agent)?;
     let loopback = loopback.into_iter().map(Forward::Loopback);
     let published = asked.launch.publish.iter().copied().map(Forward::Published);
     // What `end` needs to take apart whatever was made by then.
     let mut record = Record {
         session: Session {
             id: id.clone(),
-            agent: asked.launch.agent.clone(),
+            agent,
             cgroup_id: 0,
             netns_cookie: 0,
             uid: asked.identity.uid,
