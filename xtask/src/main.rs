@@ -77,7 +77,7 @@ enum Chore {
         /// What to show; all of it when nothing is named
         #[arg(value_enum)]
         shows: Vec<vm::Show>,
-        /// A version as in `6.1`, may be repeated. Otherwise one for each thing that came with a kernel
+        /// A version as in `6.1`, or `newest`; may be repeated. Otherwise one for each thing that came with a kernel
         #[arg(long)]
         kernel: Vec<String>,
         /// Only this scene of a show

@@ -16,6 +16,9 @@ const SUITES: &[(&str, &[&str])] = &[
 ];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// In place of a version: whatever is the newest now.
+pub(super) const NEWEST: &str = "newest";
+
 /// An unpacked kernel.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -27,10 +30,8 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
 }
 
-/// The newest kernel of this version (`6.1`), fetched if it is not there yet.
+/// The newest kernel of this version (`6.1`), or of all ([`NEWEST`]); fetched if it is not there yet.
 pub(super) fn fetch(vm: &Path, wanted: &str) -> Result<Kernel> {
-    let version =
-        version(wanted).with_context(|| format!("`{wanted}` is no version of a kernel; try 6.1"))?;
     let dir = vm.join("kernels").join(wanted);
     let mark = dir.join("release");
     if !mark.exists() {
@@ -60,6 +61,7 @@ pub(super) fn fetch(vm: &Path, wanted: &str) -> Result<Kernel> {
     let places =
         [dir.join(format!("boot/vmlinuz-{release}")), dir.join(format!("lib/modules/{release}/vmlinuz"))];
     let image = places.into_iter().find(|p| p.exists()).context("the kernel's package holds no image")?;
+    let version = version(&release).with_context(|| format!("`{release}` does not begin with a version"))?;
     done(&format!("Linux {release}"));
     Ok(Kernel { release, version, dir, image })
 }
@@ -141,12 +143,13 @@ impl Apt {
 /// From lately on, image and modules are packages of their own.
 fn newest(names: &[&str], wanted: &str) -> Option<Vec<String>> {
     let of = |kind: &str| {
-        let prefix = format!("linux-{kind}-{wanted}.");
+        let version = if wanted == NEWEST { String::new() } else { format!("{wanted}.") };
+        let prefix = format!("linux-{kind}-{version}");
         let ours = names.iter().filter_map(|name| name.strip_prefix(&prefix)?.strip_suffix("-amd64"));
         // A flavour (cloud, rt) stands between the build and the architecture.
         let plain =
             ours.filter(|rest| !rest.rsplit('-').next().is_some_and(|w| w.chars().all(char::is_alphabetic)));
-        plain.max_by_key(|rest| numbers(rest)).map(|rest| format!("{wanted}.{rest}-amd64"))
+        plain.max_by_key(|rest| numbers(rest)).map(|rest| format!("{version}{rest}-amd64"))
     };
     match of("binary") {
         Some(release) => {
@@ -213,6 +216,7 @@ mod tests {
                 "linux-modules-7.2.13+deb14-amd64"
             ]
         );
+        assert_eq!(newest(&names, NEWEST), newest(&names, "7.2"));
         assert_eq!(newest(&names, "4.19"), None);
     }
 }

@@ -33,7 +33,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// One for each thing that came with a kernel: refused, no unix hooks, all of it, and the newest there is.
-const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
+const KERNELS: &[&str] = &["5.10", "6.1", "6.12", kernel::NEWEST];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Show {

@@ -86,6 +86,8 @@ pub(super) const SCENES: &[Scene] = &[
         name: "systemd",
         what: "the units, under a real systemd with cgroup v2 alone",
         init: "systemd",
+        // Which would load a driver for every device that QEMU has.
+        append: "systemd.mask=systemd-udev-trigger.service",
         show: Show::Systemd,
         play: systemd::play,
         ..PLAIN

@@ -173,8 +173,9 @@ impl Guest<'_> {
     /// What `Restart=` and the store of descriptors do.
     fn restarts(&self) -> Result<()> {
         let url = format!("https://{}/v1/loop", plan::API);
-        let script =
-            format!("while :; do curl -s -o /dev/null -m 100 -w '%{{http_code}}\\n' {url}; sleep 0.5; done");
+        let script = format!(
+            "while :; do curl -s -o /dev/null -m 100 -w '%{{http_code}} %{{errormsg}}\\n' {url}; sleep 0.5; done"
+        );
         let log = "/tmp/loop";
         let agent = std::process::Command::new("enforcer")
             .args(["run", "bot", "--", "sh", "-c", &script])
@@ -182,17 +183,18 @@ impl Guest<'_> {
             .stdout(fs::File::create(log)?)
             .current_dir("/tmp")
             .spawn()?;
-        let lines =
+        let calls =
             || fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
-        self.report.expect(wait(|| lines().len() >= 3), "an agent of `enforcer run` calls again and again");
+        let served = || calls().iter().filter(|call| call.starts_with("200")).count();
+        self.report.expect(wait(|| served() >= 3), "an agent of `enforcer run` calls again and again");
         let restarted = run(&["systemctl", "restart", "enforcer"])?;
         self.report.expect_of(restarted.ok(), "`systemctl restart enforcer`", &restarted);
-        let at = lines().len();
-        self.report.expect(wait(|| lines().len() >= at + 3), "the agent goes on");
-        let refused = lines().iter().filter(|code| *code != "200").count();
+        let at = served();
+        self.report.expect(wait(|| served() >= at + 3), "the agent is served as before");
+        let failed: Vec<String> = calls().into_iter().filter(|call| !call.starts_with("200")).collect();
         self.report.expect(
-            refused == 0,
-            &format!("{refused} of its {} calls were refused meanwhile", lines().len()),
+            failed.is_empty(),
+            &format!("{} of its {} calls failed: {failed:?}", failed.len(), calls().len()),
         );
 
         let pid = run(&["systemctl", "show", "-P", "MainPID", "enforcer"])?.stdout.trim().to_owned();
@@ -201,9 +203,11 @@ impl Guest<'_> {
             run(&["enforcer", "status"]).is_ok_and(|s| s.ok()) && main_pid().is_some_and(|p| p != pid)
         });
         self.report.expect(back, "after kill -9, systemd starts it again");
-        let at = lines().iter().filter(|code| *code == "200").count();
-        let served = wait(|| lines().iter().filter(|code| *code == "200").count() > at + 2);
-        self.report.expect(served, "and the agent is served again");
+        let at = served();
+        self.report.expect(wait(|| served() >= at + 3), "and the agent is served again");
+        let log =
+            run(&["journalctl", "-o", "cat", "--no-pager", "-u", "enforcer", "-g", "WARN|ERROR|descriptor"])?;
+        self.report.say(log.stdout.trim());
         drop(agent);
         Ok(())
     }
