@@ -3,6 +3,7 @@
 //! HTTP/1 connections wait in a list, HTTP/2 streams share one connection. Each pool has its own TLS
 //! session cache: neither a connection nor a session ever serves a second identity.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::REQUESTS;
 use super::body::Outgoing;
 use super::dial::{self, DialError};
 use super::stream::Io;
@@ -27,8 +29,12 @@ use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
 const IDLE: Duration = Duration::from_secs(60);
-/// Below this an agent with many parallel requests would shake hands anew for each.
-const KEPT: usize = 64;
+/// Look-ups and handshakes of one agent at a time. The resolver has 256 seats for all agents together,
+/// and hosts that do not answer hold them for seconds.
+pub(super) const DIALS: usize = 64;
+/// Waiting connections of one agent to all origins: as many as it may have requests under way. With fewer, a busy one would shake
+/// hands anew for the rest.
+const KEPT: usize = REQUESTS;
 /// As on the agent's side: windows smaller than this halve the bulk rate.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -41,17 +47,29 @@ pub(super) struct Pool {
     http1: Arc<ClientConfig>,
     either: Arc<ClientConfig>,
     state: Mutex<State>,
-    /// Shared by all pools of one agent.
-    pub(super) dials: Arc<Semaphore>,
+    pub(super) bounds: Arc<Bounds>,
     /// Held while the shared connection is opened, so that many first requests open one.
     opening: tokio::sync::Mutex<()>,
     /// Cut, it ends every connection, those in use included.
     lifeline: Lifeline,
 }
 
+/// Shared by all pools of one agent.
+pub(super) struct Bounds {
+    pub(super) dials: Arc<Semaphore>,
+    kept: Arc<Semaphore>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { dials: Arc::new(Semaphore::new(DIALS)), kept: Arc::new(Semaphore::new(KEPT)) }
+    }
+}
+
 #[derive(Default)]
 struct State {
-    idle: Vec<Waiting>,
+    /// The one that came back last is at the end.
+    idle: VecDeque<Waiting>,
     shared: Option<(http2::SendRequest<Outgoing>, SocketAddr)>,
     /// The origin was offered HTTP/2 and chose HTTP/1.
     http1_only: bool,
@@ -61,6 +79,7 @@ struct Waiting {
     sender: http1::SendRequest<Outgoing>,
     address: SocketAddr,
     since: Instant,
+    _kept: OwnedSemaphorePermit,
 }
 
 /// A connection taken for one request.
@@ -91,14 +110,14 @@ impl Pool {
     pub(super) fn new(
         tls: &ClientTls,
         lifeline: Lifeline,
-        dials: Arc<Semaphore>,
+        bounds: Arc<Bounds>,
     ) -> Result<Self, UpstreamError> {
         let config = |alpn: &[&[u8]]| tls.config(alpn).map_err(UpstreamError::Settings);
         Ok(Pool {
             http1: config(&[b"http/1.1"])?,
             either: config(&[b"h2", b"http/1.1"])?,
             state: Mutex::default(),
-            dials,
+            bounds,
             opening: tokio::sync::Mutex::default(),
             lifeline,
         })
@@ -158,10 +177,23 @@ impl Pool {
             }
             state.shared = None;
         }
-        state.idle.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < IDLE);
-        let at = state.idle.iter().rposition(|w| w.sender.is_ready() && permitted(&w.address))?;
-        let Waiting { sender, address, .. } = state.idle.swap_remove(at);
-        Some(Taken { sender: Sender::Http1(sender), address, reused: true })
+        // From the end, so that one look is enough: the others wait for `sweep`.
+        let mut at = state.idle.len();
+        while at > 0 {
+            at -= 1;
+            let waiting = &state.idle[at];
+            if waiting.sender.is_closed() {
+                state.idle.remove(at);
+            } else if waiting.since.elapsed() >= IDLE {
+                // So are all before it.
+                state.idle.drain(..=at);
+                return None;
+            } else if waiting.sender.is_ready() && permitted(&waiting.address) {
+                let Waiting { sender, address, .. } = state.idle.remove(at)?;
+                return Some(Taken { sender: Sender::Http1(sender), address, reused: true });
+            }
+        }
+        None
     }
 
     async fn open(
@@ -171,7 +203,7 @@ impl Pool {
         private: &[IpNet],
         multiplex: bool,
     ) -> Result<Taken, UpstreamError> {
-        let _dial = self.dials.acquire().await.expect("the semaphore is never closed");
+        let _dial = self.bounds.dials.acquire().await.expect("the semaphore is never closed");
         let (stream, address) = dial::tcp(resolver, &origin.host, origin.port, private).await?;
         let cut = self.lifeline.token();
         let stream = Wire::upstream(stream, cut.clone());
@@ -219,10 +251,15 @@ impl Pool {
             return;
         }
         let mut state = self.state();
-        if state.idle.len() >= KEPT {
-            state.idle.remove(0);
+        let place = || self.bounds.kept.clone().try_acquire_owned().ok();
+        let kept = place().or_else(|| {
+            // The oldest gives its place up. If they are all with other origins, this one is closed.
+            drop(state.idle.pop_front());
+            place()
+        });
+        if let Some(kept) = kept {
+            state.idle.push_back(Waiting { sender, address, since: Instant::now(), _kept: kept });
         }
-        state.idle.push(Waiting { sender, address, since: Instant::now() });
     }
 
     /// Drops what has waited too long. False: nothing is left, the pool may go.

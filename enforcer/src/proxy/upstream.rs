@@ -12,12 +12,11 @@ use enforcer_policy::{AgentName, CredentialName, Endpoint, Host, Relay, Scheme};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{Outgoing, Progress};
 use super::dial::{self, DialError};
-use super::pool::{Lease, Pool};
+use super::pool::{Bounds, Lease, Pool};
 use super::wire::Wire;
 use crate::credential::Authorized;
 use crate::dns::Resolver;
@@ -27,10 +26,6 @@ use crate::tls::{ClientTls, TlsError};
 
 /// A model may think this long before it answers; beyond, the connection is taken for dead.
 const ANSWER: Duration = Duration::from_secs(600);
-
-/// Look-ups and handshakes of one agent at a time. The resolver has 256 seats for all agents together,
-/// and hosts that do not answer hold them for seconds.
-const DIALS: usize = 64;
 
 /// Waiting connections that may turn out dead before a new one is opened.
 const MAX_DEAD: u32 = 3;
@@ -178,8 +173,13 @@ impl Upstreams {
         cut: &CancellationToken,
     ) -> Result<(Wire, SocketAddr), UpstreamError> {
         let Endpoint { relay, host, port } = permit.endpoint();
-        let _dial =
-            self.dials(&permit.agent().name).acquire_owned().await.expect("the semaphore is never closed");
+        let _dial = self
+            .bounds(&permit.agent().name)
+            .dials
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         let (stream, address) = match relay {
             Relay::Passthrough => dial::tcp(&self.resolver, host, *port, private).await?,
             Relay::Raw { address } => dial::address(host, SocketAddr::new(*address, *port), private).await?,
@@ -193,8 +193,8 @@ impl Upstreams {
     }
 
     /// Shared by all pools of the agent, where it has any.
-    fn dials(&self, agent: &AgentName) -> Arc<Semaphore> {
-        dials(&self.pools.lock().unwrap_or_else(|e| e.into_inner()), agent)
+    fn bounds(&self, agent: &AgentName) -> Arc<Bounds> {
+        bounds(&self.pools.lock().unwrap_or_else(|e| e.into_inner()), agent)
     }
 
     fn pool(&self, identity: Identity) -> Result<Arc<Pool>, UpstreamError> {
@@ -204,10 +204,10 @@ impl Upstreams {
         }
         // A new origin is rare next to a request; the moment to forget the ones nobody uses.
         pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
-        let dials = dials(&pools, &identity.agent);
+        let bounds = bounds(&pools, &identity.agent);
         let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
         let lifeline = self.lifelines.upstream(&identity.agent, secrets);
-        let pool = Arc::new(Pool::new(&self.tls, lifeline, dials)?);
+        let pool = Arc::new(Pool::new(&self.tls, lifeline, bounds)?);
         pools.insert(identity, pool.clone());
         Ok(pool)
     }
@@ -220,9 +220,9 @@ impl Upstreams {
     }
 }
 
-fn dials(pools: &HashMap<Identity, Arc<Pool>>, agent: &AgentName) -> Arc<Semaphore> {
+fn bounds(pools: &HashMap<Identity, Arc<Pool>>, agent: &AgentName) -> Arc<Bounds> {
     let of_agent = pools.iter().find(|(known, _pool)| known.agent == *agent);
-    of_agent.map_or_else(|| Arc::new(Semaphore::new(DIALS)), |(_, pool)| pool.dials.clone())
+    of_agent.map_or_else(Arc::default, |(_, pool)| pool.bounds.clone())
 }
 
 /// Waits for the answer as long as the request still moves, then for [`ANSWER`].
@@ -272,8 +272,8 @@ mod tests {
             upstreams.pool(identity).unwrap()
         };
         let (first, second, other) = (pool("one", "a.test"), pool("one", "b.test"), pool("two", "a.test"));
-        assert!(Arc::ptr_eq(&first.dials, &second.dials));
-        assert!(!Arc::ptr_eq(&first.dials, &other.dials));
-        assert_eq!(first.dials.available_permits(), DIALS);
+        assert!(Arc::ptr_eq(&first.bounds, &second.bounds));
+        assert!(!Arc::ptr_eq(&first.bounds, &other.bounds));
+        assert_eq!(first.bounds.dials.available_permits(), crate::proxy::pool::DIALS);
     }
 }
