@@ -22,7 +22,7 @@ use enforcer_policy::AgentPolicy;
 use http::request::Parts;
 
 use crate::gate::Permit;
-use crate::secret::{Fetched, Secrets};
+use crate::secret::{Bound, Fetched, Secrets};
 
 pub use guard::BodyGuard;
 pub use kind::KINDS;
@@ -40,7 +40,7 @@ pub struct Authorized {
     pub injected: Vec<Arc<Fetched>>,
     /// The values that must not come back: those, and all others that this agent can have sent to this
     /// endpoint. What one request left there another one may read.
-    pub guarded: Vec<Arc<Fetched>>,
+    pub guarded: Arc<Bound>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,12 +78,12 @@ pub async fn authorize(
         .bound(names.clone(), request.scheme.as_str(), &request.host.to_string(), request.port)
         .await
         .map_err(|error| CredentialError::Secret { name: names.join("`, `"), error })?;
-    authorized.guarded = bound.to_vec();
     // Another version only while one is being replaced.
     let others = authorized.injected.iter().filter(|fetched| {
         bound.iter().all(|b| (b.name.as_str(), b.version) != (fetched.name.as_str(), fetched.version))
     });
-    authorized.guarded.extend(others.cloned());
+    let others = others.cloned().collect();
+    authorized.guarded = bound.with(others);
     Ok(authorized)
 }
 
@@ -94,7 +94,7 @@ async fn attach(
     placeholders: &Placeholders,
     secrets: &Secrets,
 ) -> Result<Authorized, CredentialError> {
-    let done = |permit, parts, injected| Authorized { permit, parts, injected, guarded: Vec::new() };
+    let done = |permit, parts, injected| Authorized { permit, parts, injected, guarded: Arc::default() };
     let Some(spec) = permit.credential().cloned() else {
         check::head(&parts, None)?;
         strip::proxy_credentials(&mut parts.headers);

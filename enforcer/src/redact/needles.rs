@@ -8,10 +8,10 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::search::Search;
-use crate::secret::Fetched;
 use crate::secret::encode::{self, STANDARD, URL_SAFE};
+use crate::secret::{Bound, Fetched};
 
-/// Search values for one response; built from what was injected. No Debug: it is made of secrets.
+/// Search values for responses; built from what must not come back. No Debug: it is made of secrets.
 pub struct Needles {
     search: Option<Search>,
     /// The values in lower case, which is all that is left of one in a header's name.
@@ -19,7 +19,12 @@ pub struct Needles {
 }
 
 impl Needles {
-    pub fn new(injected: &[Arc<Fetched>]) -> Self {
+    /// For these values; made once for as long as they are kept.
+    pub fn of(guarded: &Bound) -> Arc<Self> {
+        guarded.once(Needles::new)
+    }
+
+    pub(super) fn new(injected: &[Arc<Fetched>]) -> Self {
         let mut all = Vec::new();
         let mut in_names = Vec::new();
         for fetched in injected {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use enforcer_vault::Use;
 
-use super::Fetched;
+use super::{Bound, Fetched};
 
 /// Long enough for a burst, short enough that a value does not stay in memory for the day.
 pub(super) const KEEP: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const MOST: usize = 256;
 pub(super) struct Cache {
     values: Kept<Arc<Fetched>>,
     /// What may go to an endpoint; often nothing, which is remembered as well.
-    bound: Kept<Arc<[Arc<Fetched>]>>,
+    bound: Kept<Arc<Bound>>,
 }
 
 impl Cache {
@@ -32,11 +32,11 @@ impl Cache {
         self.values.put(key, value, now);
     }
 
-    pub(super) fn bound(&self, key: &str, now: Instant) -> Option<Arc<[Arc<Fetched>]>> {
+    pub(super) fn bound(&self, key: &str, now: Instant) -> Option<Arc<Bound>> {
         self.bound.get(key, now)
     }
 
-    pub(super) fn put_bound(&mut self, key: Box<str>, values: Arc<[Arc<Fetched>]>, now: Instant) {
+    pub(super) fn put_bound(&mut self, key: Box<str>, values: Arc<Bound>, now: Instant) {
         self.bound.put(key, values, now);
     }
 

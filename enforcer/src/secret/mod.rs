@@ -4,6 +4,7 @@
 //! One thread owns the vault, so uses and changes have one order; a change is in force for every
 //! fetch that starts after it returned. Not here: whether a use is allowed, and what is done with a value.
 
+mod bound;
 mod cache;
 pub(crate) mod encode;
 
@@ -16,6 +17,7 @@ use enforcer_vault::{Binding, Entry, Secret, Use, Vault, VaultError, VaultKey};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
+pub use bound::Bound;
 use cache::Cache;
 
 /// Requests waiting for the thread. A fetch is some 100 µs, so this is a queue of milliseconds;
@@ -89,9 +91,9 @@ impl Secrets {
         scheme: &str,
         host: &str,
         port: u16,
-    ) -> Result<Arc<[Arc<Fetched>]>, VaultError> {
+    ) -> Result<Arc<Bound>, VaultError> {
         if names.is_empty() {
-            return Ok(Arc::new([]));
+            return Ok(Arc::default());
         }
         let key = cache::key_of_bound(&names, scheme, host, port);
         if let Some(found) = cache::lock(&self.cache).bound(&key, Instant::now()) {
@@ -100,8 +102,8 @@ impl Secrets {
         let (scheme, host) = (scheme.to_owned(), host.to_owned());
         self.ask(move |vault, cache| {
             let found = vault.bound(&names, &scheme, &host, port)?.into_iter();
-            let found: Arc<[Arc<Fetched>]> =
-                found.map(|(name, secret, version)| Arc::new(Fetched { secret, name, version })).collect();
+            let found = found.map(|(name, secret, version)| Arc::new(Fetched { secret, name, version }));
+            let found = Arc::new(Bound::new(found.collect()));
             cache::lock(cache).put_bound(key, found.clone(), Instant::now());
             Ok(found)
         })

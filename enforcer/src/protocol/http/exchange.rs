@@ -165,7 +165,7 @@ pub async fn exchange(
     if !authorized.guarded.is_empty() || response_rules.as_ref().is_some_and(|rules| rules.redacts_bodies()) {
         headers::clean_for_search(&mut authorized.parts.headers);
     }
-    let needles = Arc::new(Needles::new(&authorized.guarded));
+    let needles = Needles::of(&authorized.guarded);
 
     // By the policy that the request was admitted by.
     let tripwires =
