@@ -6,6 +6,7 @@
 //! withdrawal is either seen by the asking, or finds the lifeline. How a holder ends is its own matter.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -64,6 +65,17 @@ struct Line {
     secrets: Mutex<Vec<String>>,
     cut: CancellationToken,
     cause: OnceLock<Cause>,
+    hook: Mutex<Hook>,
+}
+
+/// What is done when a line is cut.
+#[derive(Default)]
+struct Hook(Option<Box<dyn FnOnce() + Send>>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Hook" } else { "None" })
+    }
 }
 
 #[derive(Debug)]
@@ -145,7 +157,8 @@ impl Lifelines {
         cut: CancellationToken,
     ) -> Lifeline {
         let agent = agent.clone();
-        let line = Arc::new(Line { agent, kind, secrets: Mutex::new(secrets), cut, cause: OnceLock::new() });
+        let (secrets, cause, hook) = (Mutex::new(secrets), OnceLock::new(), Mutex::default());
+        let line = Arc::new(Line { agent, kind, secrets, cut, cause, hook });
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
@@ -196,6 +209,7 @@ impl Lifelines {
         }
         for line in &lines {
             line.cut.cancel();
+            line.run_hook();
         }
         lines.len()
     }
@@ -252,6 +266,13 @@ fn allows(
 }
 
 impl Line {
+    fn run_hook(&self) {
+        let hook = self.hook.lock().unwrap_or_else(|e| e.into_inner()).0.take();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
     fn secrets(&self) -> MutexGuard<'_, Vec<String>> {
         self.secrets.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -310,6 +331,15 @@ impl Drop for Lifeline {
 }
 
 impl Cutoff {
+    /// Does this once it is cut, on the thread of whoever cuts it; at once if it has been. The last one said counts.
+    pub fn when_cut(&self, hook: impl FnOnce() + Send + 'static) {
+        self.0.hook.lock().unwrap_or_else(|e| e.into_inner()).0 = Some(Box::new(hook));
+        // Cancelled after its hook was looked for, or before: one of the two finds it.
+        if self.0.cause.get().is_some() && self.0.cut.is_cancelled() {
+            self.0.run_hook();
+        }
+    }
+
     /// Returns when the lifeline was cut.
     pub async fn happens(&self) -> Cause {
         self.0.cut.cancelled().await;

@@ -4,7 +4,7 @@
 //! is finished once and says which it was.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::task::AbortHandle;
 
 use super::watch::InFlight;
 use crate::audit::{Outcome, RecordGuard, RequestId};
@@ -213,8 +212,6 @@ impl Scrubbed for ScrubbedBody<Incoming> {
 /// The rest of an answer.
 pub struct Tail<B: Scrubbed> {
     shared: Arc<Mutex<Shared<B>>>,
-    /// Ends the rest when the request is cut, also while the agent does not read.
-    watcher: Option<AbortHandle>,
     _in_flight: InFlight,
 }
 
@@ -241,14 +238,18 @@ impl<B: Scrubbed + Send + 'static> Tail<B> {
         rest.note_end();
         let open = rest.record.is_some();
         let shared = Arc::new(Mutex::new(Shared { rest: Some(rest), reader: None }));
-        let watcher = open.then(|| tokio::spawn(cut_off(cutoff, shared.clone())).abort_handle());
-        Tail { shared, watcher, _in_flight: in_flight }
+        if open {
+            // Also while the agent does not read.
+            let cut = Arc::downgrade(&shared);
+            cutoff.when_cut(move || cut_off(&cut));
+        }
+        Tail { shared, _in_flight: in_flight }
     }
 }
 
 /// Drops the rest once the request is cut; whoever reads it finds out.
-async fn cut_off<B: Scrubbed>(cutoff: Cutoff, shared: Arc<Mutex<Shared<B>>>) {
-    cutoff.happens().await;
+fn cut_off<B: Scrubbed>(shared: &Weak<Mutex<Shared<B>>>) {
+    let Some(shared) = shared.upgrade() else { return };
     let (rest, reader) = {
         let mut shared = lock(&shared);
         (shared.rest.take(), shared.reader.take())
@@ -360,9 +361,6 @@ impl<B: Scrubbed> Body for Tail<B> {
 
 impl<B: Scrubbed> Drop for Tail<B> {
     fn drop(&mut self) {
-        if let Some(watcher) = &self.watcher {
-            watcher.abort();
-        }
         if let Some(mut rest) = lock(&self.shared).rest.take() {
             let error = "the agent closed the connection before the end of the answer";
             rest.close("cancelled", Some(error.into()));
