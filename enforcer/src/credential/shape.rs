@@ -3,11 +3,14 @@
 //! By shape alone, without a list of the known ones: an agent learns nothing from trying others,
 //! neither by the answer nor by its time.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use zeroize::Zeroizing;
 
 /// Constant, so that one search finds every candidate.
 pub(super) const PREFIX: &str = "enf-";
+static FIND: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(PREFIX));
 pub(super) const DIGITS: usize = 32;
 /// Longest name of a credential.
 const MAX_NAME: usize = 63;
@@ -23,7 +26,7 @@ pub(super) struct Found<'a> {
 
 /// All that looks like one, overlapping ones too.
 pub(super) fn find_all(text: &[u8]) -> impl Iterator<Item = Found<'_>> {
-    memmem::find_iter(text, PREFIX)
+    FIND.find_iter(text)
         .filter_map(|start| Some(Found { start, name: name(text.get(start + PREFIX.len()..)?)? }))
 }
 
@@ -38,7 +41,8 @@ pub(super) fn is_exactly(text: &[u8], start: usize, placeholder: &str) -> bool {
 
 /// Where the text's end may be the beginning of a placeholder; its length if it is not.
 pub(super) fn live(text: &[u8]) -> usize {
-    let whole_prefix = memmem::find_iter(text, PREFIX)
+    let whole_prefix = FIND
+        .find_iter(text)
         .find(|start| text[start + PREFIX.len()..].iter().all(|byte| is_name_byte(*byte)));
     let part_of_it = (1..PREFIX.len())
         .rev()

@@ -3,6 +3,8 @@
 //! Names are compared folded: CGI and many frameworks read `X_Api_Key` and `X.Api.Key` as
 //! `X-Api-Key`, and the first of two wins somewhere. Cookies stay: they are the agent's session.
 
+use std::borrow::Cow;
+
 use enforcer_policy::Place;
 use http::header::{HeaderMap, HeaderName, PROXY_AUTHORIZATION};
 use http::request::Parts;
@@ -45,7 +47,7 @@ pub(super) fn credentials(parts: &mut Parts, places: &[Place], keep: Option<&str
         places.iter().any(|p| matches!(p, Place::Header(named) if named.eq_ignore_ascii_case(name)))
     };
     remove(&mut parts.headers, |name, value| {
-        let credential = CREDENTIALS.contains(&fold(name.as_str()).as_str()) || ours(name.as_str());
+        let credential = CREDENTIALS.contains(&&*fold(name.as_str())) || ours(name.as_str());
         let kept = named(name.as_str())
             && (holds(value) || basic(value).is_some_and(|coded| holds(&encode::base64_decode(coded))));
         credential && !kept
@@ -75,6 +77,9 @@ fn remove(headers: &mut HeaderMap, gone: impl Fn(&HeaderName, &[u8]) -> bool) {
     }
 }
 
-fn fold(name: &str) -> String {
+fn fold(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Cow::Borrowed(name);
+    }
     name.chars().map(|c| if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() }).collect()
 }

@@ -194,7 +194,6 @@ impl Gate {
         };
         intent.credential = credential.as_ref().map(|c| c.name.to_string());
         lifeline.uses(credential.iter().map(|c| c.secret.to_string()).collect());
-        let line = line(&request);
         match self.audit.begin(intent, policy.durability()).await {
             Ok(guard) => {
                 let permit = Permit::new(request, rule, credential, caller.agent.clone());
@@ -206,7 +205,7 @@ impl Gate {
                     code: Code::ReceiptsUnavailable,
                     id,
                     agent: caller.agent.name.to_string(),
-                    request: Some(line),
+                    request: Some(line(&request)),
                     rule: None,
                     reason: "receipts cannot be written, so no request is sent".into(),
                     retry_after: None,

@@ -1,6 +1,8 @@
 //! What must not travel: hop-by-hop headers, headers that speak of another request than the one
 //! judged, and in answers whatever would lead the agent round us.
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, IF_RANGE, RANGE, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
@@ -58,10 +60,7 @@ pub fn clean_request(headers: &mut HeaderMap) {
     for name in [HOST, CONTENT_LENGTH, EXPECT] {
         headers.remove(name);
     }
-    let rewriters: Vec<HeaderName> = headers.keys().filter(|name| rewrites(name.as_str())).cloned().collect();
-    for name in rewriters {
-        headers.remove(name);
-    }
+    remove(headers, rewrites);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -86,8 +85,14 @@ pub fn plainly_framed(headers: &HeaderMap) -> bool {
 /// Cleans the head of an answer.
 pub fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
-    for name in FROM_ANSWERS {
-        headers.remove(*name);
+    remove(headers, |name| FROM_ANSWERS.contains(&name));
+}
+
+/// Looks at the few names there are, rather than for the many that may be.
+fn remove(headers: &mut HeaderMap, gone: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| gone(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -101,19 +106,21 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in listed {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
-        headers.remove(*name);
-    }
+    remove(headers, |name| HOP_BY_HOP.contains(&name));
     debug_assert!([TRAILER, TRANSFER_ENCODING, UPGRADE].iter().all(|name| !headers.contains_key(name)));
 }
 
 fn rewrites(name: &str) -> bool {
-    let folded = name.replace(['_', '.'], "-");
-    REWRITERS.contains(&folded.as_str())
+    let folded = match name.contains(['_', '.']) {
+        true => Cow::Owned(name.replace(['_', '.'], "-")),
+        false => Cow::Borrowed(name),
+    };
+    let folded = &*folded;
+    REWRITERS.contains(&folded)
         || REWRITER_FAMILIES.iter().any(|family| folded.starts_with(family))
         // A twin of a hop-by-hop or framing header has no honest use.
         || (folded != name
-            && (HOP_BY_HOP.contains(&folded.as_str()) || ["host", "content-length", "expect"].contains(&folded.as_str())))
+            && (HOP_BY_HOP.contains(&folded) || ["host", "content-length", "expect"].contains(&folded)))
 }
 
 /// HTTP/2 may split cookies; HTTP/1 servers expect one header (RFC 9113, 8.2.3).
