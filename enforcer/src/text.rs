@@ -35,6 +35,10 @@ pub fn shown(text: &str) -> Cow<'_, str> {
 /// Hidden characters in a JSON text become `\u202e`. Such characters occur in JSON only inside strings
 /// (serde_json writes no white space between tokens), so the document stays the same.
 pub fn shown_json(json: String) -> String {
+    // Nearly all are, and have no controls left.
+    if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return json;
+    }
     if !json.chars().any(hidden) {
         return json;
     }
@@ -65,8 +69,15 @@ pub fn clip(text: &mut String, max: usize) {
 
 /// Lower case, two digits a byte.
 pub fn hex(bytes: &[u8]) -> String {
+    let mut text = Vec::with_capacity(bytes.len() * 2);
+    hex_into(&mut text, bytes);
+    String::from_utf8(text).expect("digits are ASCII")
+}
+
+/// The same, appended.
+pub fn hex_into(text: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
+    text.extend(bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]));
 }
 
 /// Exactly `N` bytes, lower case only: one value has one spelling.

@@ -65,8 +65,25 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day, hour, minute, second) = civil(self.seconds());
-        let micros = self.0 % 1_000_000;
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+        // Two of these for each request: digits by hand are several times as fast as seven padded numbers.
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        for (end, mut number) in [
+            (3, year),
+            (6, month),
+            (9, day),
+            (12, hour),
+            (15, minute),
+            (18, second),
+            (25, self.0 % 1_000_000),
+        ] {
+            let mut at = end;
+            while number > 0 {
+                text[at] += (number % 10) as u8;
+                number /= 10;
+                at -= usize::from(number > 0);
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_not_ascii| fmt::Error)?)
     }
 }
 

@@ -8,12 +8,14 @@
 //! without its end, and a flipped length cannot swallow its neighbours. The canonical bytes are the bytes
 //! of the line itself before `,"hash":`, so nothing is ever parsed and printed again to check a hash.
 
+use std::io::Write as _;
+
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Stamp, Time};
 use super::record::{Intent, Outcome, RequestId};
-use crate::text::{hex, shown_json, unhex};
+use crate::text::{hex_into, shown_json, unhex};
 
 pub(super) type Hash = [u8; 32];
 /// What the first entry of all follows.
@@ -128,17 +130,22 @@ pub(super) fn seal(
 ) -> Hash {
     let from = out.len();
     let inner = body.0.strip_prefix('{').and_then(|b| b.strip_suffix('}')).expect("a body is an object");
-    let boot = boot.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
     let (time, mono) = (stamp.time, stamp.mono);
-    out.extend_from_slice(
-        format!(
-            "{{\"seq\":{seq},\"time\":\"{time}\",\"mono\":{mono},\"boot\":{boot},{inner},\"prev\":\"{}\"",
-            hex(prev)
-        )
-        .as_bytes(),
-    );
+    // A Vec takes every write.
+    let _written = write!(out, "{{\"seq\":{seq},\"time\":\"{time}\",\"mono\":{mono},\"boot\":");
+    match boot {
+        Some(id) => [b"\"", id.as_bytes(), b"\""].iter().for_each(|part| out.extend_from_slice(part)),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b',');
+    out.extend_from_slice(inner.as_bytes());
+    out.extend_from_slice(b",\"prev\":\"");
+    hex_into(out, prev);
+    out.push(b'"');
     let hash = link(prev, &out[from..]);
-    out.extend_from_slice(format!(",\"hash\":\"{}\"}}\n", hex(&hash)).as_bytes());
+    out.extend_from_slice(b",\"hash\":\"");
+    hex_into(out, &hash);
+    out.extend_from_slice(b"\"}\n");
     hash
 }
 
@@ -161,6 +168,29 @@ pub(super) fn open(line: &[u8]) -> Result<Entry, &'static str> {
     let entry: Entry =
         serde_json::from_slice(line).map_err(|_unreadable| "has a form this version does not know")?;
     Ok(Entry { prev, hash, ..entry })
+}
+
+/// The parts of a line, found without reading its body. `None`: it does not have the form that [`seal`] gives it.
+pub(super) struct Parts<'a> {
+    pub(super) seq: u64,
+    pub(super) time: Time,
+    pub(super) kind: &'a str,
+    /// JSON
+    pub(super) body: &'a str,
+    /// in hex
+    pub(super) hash: &'a str,
+}
+
+pub(super) fn parts(line: &[u8]) -> Option<Parts<'_>> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (canonical, suffix) = line.split_at_checked(line.len().checked_sub(SUFFIX)?)?;
+    let (rest, _prev) = canonical.split_at_checked(canonical.len().checked_sub(PREV)?)?;
+    let hash = suffix.strip_prefix(",\"hash\":\"")?.strip_suffix("\"}")?;
+    let (seq, rest) = rest.strip_prefix("{\"seq\":")?.split_once(",\"time\":\"")?;
+    let (time, rest) = rest.split_once("\",\"mono\":")?;
+    let (_mono_and_boot, rest) = rest.split_once(",\"kind\":\"")?;
+    let (kind, body) = rest.split_once("\",\"body\":")?;
+    Some(Parts { seq: seq.parse().ok()?, time: time.parse().ok()?, kind, body, hash })
 }
 
 /// Reads what a line says and trusts it, for the index.

@@ -3,6 +3,7 @@
 //! Its own thread reads what the log has grown by, from the place the database itself remembers. A new, lost,
 //! damaged or foreign database is filled from the first segment on by the same code.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,24 +11,31 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, ToSql, params};
+use serde::Deserialize;
 
 use super::clock::Time;
 use super::entry::{self, Body, Entry};
 use super::query::Query;
 use super::record::{Intent, Outcome, Receipt, RequestId, Verdict};
 use super::segment::{self, Line, Lines};
-use super::shared::{Progress, Shared};
+use super::shared::{Progress, Rested, Shared};
 use crate::text::hex;
 
 /// Of the tables below. Another number in the file: the index is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Entries a transaction takes at most.
 const BATCH: usize = 2000;
 /// After a failure. The log does not wait for the index.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Between two looks at the log: one transaction for many entries.
-const REST: Duration = Duration::from_millis(10);
+/// Between two looks at the log while nobody asks: one transaction for many entries.
+const REST: Duration = Duration::from_millis(250);
+/// The same while somebody follows.
+const FOLLOWED: Duration = Duration::from_millis(10);
+/// A log that grows by more than this in a rest is busy: the index waits until it is less so …
+const BUSY: u64 = 200;
+/// … or this far behind. What is behind is read in a second when somebody asks.
+const BEHIND: u64 = 100_000;
 /// Tests wait for the index all the time; on a busy machine the lower priority made seconds minutes.
 const NICE: i32 = if cfg!(test) { 0 } else { 10 };
 
@@ -39,7 +47,7 @@ CREATE TABLE receipts (
 CREATE INDEX by_id ON receipts (id);
 CREATE INDEX by_agent ON receipts (agent, seq);
 CREATE INDEX by_time ON receipts (time);
-CREATE INDEX by_denied ON receipts (denied, seq);
+CREATE INDEX by_denied ON receipts (seq) WHERE denied = 1;
 CREATE INDEX by_host ON receipts (host, seq);
 CREATE TABLE place (one INTEGER PRIMARY KEY CHECK (one = 1), segment INTEGER NOT NULL, at INTEGER NOT NULL, end INTEGER NOT NULL,
     seq INTEGER NOT NULL, hash TEXT NOT NULL) STRICT;
@@ -84,7 +92,10 @@ pub(super) fn run(shared: &Shared, seen: u64) {
                 if std::mem::take(&mut failing) {
                     tracing::info!("the index of the receipts can be written again");
                 }
-                shared.pause(REST);
+                // What is left now is for the next start.
+                if rest(shared, last) == Rested::Closed && shared.progress().seq - last > BUSY {
+                    break;
+                }
             }
             Err(error) => {
                 index = None;
@@ -92,13 +103,28 @@ pub(super) fn run(shared: &Shared, seen: u64) {
                     let path = shared.index.display();
                     tracing::error!(%error, %path, "the index of the receipts cannot be written; the log has them, `enforcer logs` is behind");
                 }
-                if !shared.pause(RETRY) {
+                if shared.rest(RETRY) == Rested::Closed {
                     break;
                 }
             }
         }
     }
     shared.publish(None);
+}
+
+/// Waits until it is time to go on after entry `seen`: as long as requests come thick and fast, they come first.
+fn rest(shared: &Shared, seen: u64) -> Rested {
+    let mut last = shared.progress().seq;
+    loop {
+        let time = if shared.is_followed() { FOLLOWED } else { REST };
+        let rested = shared.rest(time);
+        let now = shared.progress().seq;
+        let quiet = now - last <= BUSY || now.saturating_sub(seen) > BEHIND;
+        if rested != Rested::Well || quiet || shared.is_followed() {
+            return rested;
+        }
+        last = now;
+    }
 }
 
 /// The last entry an existing index has seen.
@@ -118,7 +144,8 @@ pub(super) enum IndexError {
 fn catch_up(index: &mut Index, shared: &Shared, progress: Progress, seen: u64) -> Result<u64, IndexError> {
     loop {
         let (finished, more) = index.advance(&shared.receipts, progress)?;
-        for seq in finished.into_iter().filter(|(entry, _)| *entry > seen).map(|(_, seq)| seq) {
+        let followed = shared.is_followed();
+        for seq in finished.into_iter().filter(|(entry, _)| followed && *entry > seen).map(|(_, seq)| seq) {
             shared.publish(index.by_seq(seq)?);
         }
         let place = index.place()?;
@@ -218,6 +245,7 @@ impl Index {
         let mut place = self.place()?;
         let mut finished = Vec::new();
         let mut taken = 0;
+        let mut rows = Rows::default();
         let tx = self.db.transaction()?;
         let more = 'segments: loop {
             let end = (place.segment == progress.segment).then_some(progress.len);
@@ -228,17 +256,17 @@ impl Index {
                     if taken == BATCH {
                         break 'segments true;
                     }
-                    let entry = match lines.next()? {
-                        Line::Whole(line) => entry::read(line),
+                    let seen = match lines.next()? {
+                        Line::Whole(line) => rows.take(&tx, line)?,
                         Line::Torn(_) | Line::TooLong => None,
                         Line::End => break,
                     };
                     taken += 1;
                     (place.at, place.end) = (lines.at, lines.end);
-                    match entry {
-                        Some(entry) => {
-                            (place.seq, place.hash) = (entry.seq, hex(&entry.hash));
-                            finished.extend(take(&tx, entry)?);
+                    match seen {
+                        Some(seen) => {
+                            finished.extend(seen.finished.map(|of| (seen.seq, of)));
+                            (place.seq, place.hash) = (seen.seq, seen.hash);
                         }
                         None => tracing::warn!(
                             file = segment::name(place.segment),
@@ -253,6 +281,7 @@ impl Index {
             }
             place = Place { segment: place.segment + 1, at: 0, end: 0, ..place };
         };
+        rows.insert(&tx)?;
         let Place { segment, at, end, seq, hash } = place;
         tx.execute(
             "UPDATE place SET segment = ?1, at = ?2, end = ?3, seq = ?4, hash = ?5",
@@ -273,9 +302,6 @@ impl Index {
         if let Some(agent) = &query.agent {
             and("agent = ?", Box::new(agent.clone()));
         }
-        if query.denied {
-            and("denied = ?", Box::new(1));
-        }
         match query.host.as_deref().map(|host| host.strip_prefix('*').ok_or(host)) {
             Some(Ok(below)) => {
                 // GLOB's own signs cannot occur in a canonical host; in a question they match nothing we mean.
@@ -289,6 +315,10 @@ impl Index {
         }
         if let Some(until) = query.until {
             and("time < ?", Box::new(until.micros()));
+        }
+        if query.denied {
+            // Spelt out: the index over these is one over no others.
+            sql.push_str(" AND denied = 1");
         }
         // Without a place to go on from, the newest are wanted.
         let order = if query.after_seq.is_some() { "ASC" } else { "DESC" };
@@ -315,40 +345,128 @@ impl Index {
     }
 }
 
-/// Gives the entry's number and that of the receipt it finished, if it did.
-fn take(db: &Connection, entry: Entry) -> rusqlite::Result<Option<(u64, u64)>> {
-    let Entry { seq, time, body, hash, .. } = entry;
-    let (intent, outcome, count, until) = match body {
-        Body::Intent(intent) => (intent, None, 1, None),
-        Body::Refused { intent, outcome } => (intent, Some(outcome), 1, None),
-        Body::Folded { intent, count, until, last: _ } => {
-            let outcome = Outcome { end: "refused".to_owned(), ..Outcome::default() };
-            (intent, Some(outcome), count, Some(until))
+/// Receipts of one batch before they are inserted. Most are finished within it, and are written once.
+#[derive(Default)]
+struct Rows(BTreeMap<u64, New>);
+
+struct New {
+    time: Time,
+    intent: Intent,
+    /// as JSON
+    intent_text: String,
+    outcome_text: Option<String>,
+    refused: bool,
+    count: u64,
+    until: Option<Time>,
+    hash: String,
+}
+
+/// An entry that was taken up.
+struct Seen {
+    seq: u64,
+    hash: String,
+    /// the receipt that it finished
+    finished: Option<u64>,
+}
+
+/// What says which receipt an outcome belongs to.
+#[derive(Deserialize)]
+struct Of {
+    of: u64,
+}
+
+impl Rows {
+    /// `None`: the line cannot be read.
+    fn take(&mut self, db: &Connection, line: &[u8]) -> rusqlite::Result<Option<Seen>> {
+        let Some(parts) = entry::parts(line) else { return Ok(None) };
+        let (seq, hash) = (parts.seq, parts.hash.to_owned());
+        let finished = match parts.kind {
+            "intent" => {
+                let Ok(intent) = serde_json::from_str(parts.body) else { return Ok(None) };
+                let new = New {
+                    time: parts.time,
+                    intent,
+                    intent_text: parts.body.to_owned(),
+                    outcome_text: None,
+                    refused: false,
+                    count: 1,
+                    until: None,
+                    hash: hash.clone(),
+                };
+                self.0.insert(seq, new);
+                None
+            }
+            "outcome" => {
+                let (Ok(Of { of }), Ok(outcome)) =
+                    (serde_json::from_str(parts.body), serde_json::from_str::<Outcome>(parts.body))
+                else {
+                    return Ok(None);
+                };
+                let refused = outcome.end == "refused";
+                match self.0.get_mut(&of) {
+                    Some(new) => {
+                        new.outcome_text = Some(parts.body.to_owned());
+                        new.refused |= refused;
+                    }
+                    None => {
+                        let sql = "UPDATE receipts SET outcome = ?2, denied = denied OR ?3 WHERE seq = ?1";
+                        db.prepare_cached(sql)?.execute(params![signed(of), parts.body, refused])?;
+                    }
+                }
+                Some(of)
+            }
+            _ => {
+                let Some(entry) = entry::read(line) else { return Ok(None) };
+                self.whole(entry).then_some(seq)
+            }
+        };
+        Ok(Some(Seen { seq, hash, finished }))
+    }
+
+    /// Of the rarer kinds. Is it a receipt?
+    fn whole(&mut self, entry: Entry) -> bool {
+        let Entry { seq, time, body, hash, .. } = entry;
+        let (intent, outcome, count, until) = match body {
+            Body::Refused { intent, outcome } => (intent, outcome, 1, None),
+            Body::Folded { intent, count, until, last: _ } => {
+                let outcome = Outcome { end: "refused".to_owned(), ..Outcome::default() };
+                (intent, outcome, count, Some(until))
+            }
+            Body::Intent(_) | Body::Outcome(_) | Body::Start(_) | Body::Stop {} | Body::Head(_) => {
+                return false;
+            }
+        };
+        let (intent_text, outcome_text) = (json(&intent), Some(json(&outcome)));
+        let (refused, hash) = (false, hex(&hash));
+        self.0.insert(seq, New { time, intent, intent_text, outcome_text, refused, count, until, hash });
+        true
+    }
+
+    fn insert(self, db: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO receipts (seq, time, id, agent, host, denied, intent, outcome, count, until, hash)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let mut statement = db.prepare_cached(sql)?;
+        for (seq, new) in self.0 {
+            let New { time, intent, intent_text, outcome_text, refused, count, until, hash } = new;
+            let denied = refused || intent.verdict == Verdict::Deny;
+            let (time, until) = (time.micros(), until.map(Time::micros));
+            let (seq, count) = (signed(seq), signed(count));
+            statement.execute(params![
+                seq,
+                time,
+                &*intent.id.0,
+                intent.agent,
+                intent.host,
+                denied,
+                intent_text,
+                outcome_text,
+                count,
+                until,
+                hash
+            ])?;
         }
-        Body::Outcome(closed) => {
-            let sql = "UPDATE receipts SET outcome = ?2, denied = denied OR ?3 WHERE seq = ?1";
-            let refused = closed.outcome.end == "refused";
-            db.prepare_cached(sql)?.execute(params![signed(closed.of), json(&closed.outcome), refused])?;
-            return Ok(Some((seq, closed.of)));
-        }
-        Body::Start(_) | Body::Stop {} | Body::Head(_) => return Ok(None),
-    };
-    let sql = "INSERT OR REPLACE INTO receipts (seq, time, id, agent, host, denied, intent, outcome, count, until, hash)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-    db.prepare_cached(sql)?.execute(params![
-        signed(seq),
-        time.micros(),
-        &*intent.id.0,
-        intent.agent,
-        intent.host,
-        intent.verdict == Verdict::Deny,
-        json(&intent),
-        outcome.as_ref().map(json),
-        signed(count),
-        until.map(Time::micros),
-        hex(&hash),
-    ])?;
-    Ok(outcome.map(|_| (seq, seq)))
+        Ok(())
+    }
 }
 
 fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {

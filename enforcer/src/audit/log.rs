@@ -22,7 +22,7 @@ use super::recover;
 use super::segment::MAX_SEGMENT;
 use super::shared::{Closer, Progress, Shared, closed, lock};
 use super::verify::{self, Report};
-use super::writer::{Item, Job, State, Writer};
+use super::writer::{Desk, Item, Job, State, Writer};
 
 /// How long a question waits for the index to catch up with the log.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -70,6 +70,7 @@ pub struct Stats {
 #[derive(Clone)]
 pub struct AuditLog {
     shared: Arc<Shared>,
+    desk: Arc<Desk>,
     owner: Arc<Owner>,
 }
 
@@ -84,14 +85,16 @@ impl AuditLog {
     /// Opens the newest segment under `dir/receipts`, verifies its tail, marks open intents `unknown` and starts
     /// the writer and the indexer (`dir/index.db`). A full disk is no reason not to start: calls fail until it has room.
     pub fn open(dir: &Path, options: Options<'_>) -> Result<Self, AuditError> {
-        Self::open_on(Box::new(Files), MAX_SEGMENT, dir, options)
+        Self::open_on(Box::new(Files), MAX_SEGMENT, dir, options, true)
     }
 
+    /// With `here`, callers write what is quickly written.
     pub(super) fn open_on(
         disk: Box<dyn Disk>,
         max_segment: u64,
         dir: &Path,
         options: Options<'_>,
+        here: bool,
     ) -> Result<Self, AuditError> {
         let receipts = dir.join("receipts");
         let cannot = |what: &str, error: std::io::Error| {
@@ -169,13 +172,15 @@ impl AuditLog {
         let owner =
             Owner { shared: Arc::clone(&shared), threads: Mutex::default(), lock: Mutex::new(Some(held)) };
         let closer = Closer(Arc::clone(&shared));
+        let desk = Arc::new(Desk::new(writer, here));
+        let of_thread = Arc::clone(&desk);
         owner.spawn("receipt-writer", move || {
             let _closer = closer;
-            writer.run();
+            of_thread.run();
         })?;
         let seen = tail.chain.seq;
         owner.spawn("receipt-index", move || index::run(&shared, seen))?;
-        Ok(AuditLog { shared: Arc::clone(&owner.shared), owner: Arc::new(owner) })
+        Ok(AuditLog { shared: Arc::clone(&owner.shared), desk, owner: Arc::new(owner) })
     }
 
     /// Writes the intent of an allowed request; returns when it is as durable as asked (group-committed).
@@ -185,7 +190,7 @@ impl AuditLog {
         let id = intent.id.clone();
         let body = Encoded::new(&Body::Intent(intent));
         let (reply, answer) = oneshot::channel();
-        self.shared.submit(Job::Begin { body, id, durability, reply })?;
+        self.desk.hand_in(Job::Begin { body, id, durability, reply })?;
         answer.await.unwrap_or_else(|_gone| Err(closed()))
     }
 
@@ -199,7 +204,7 @@ impl AuditLog {
         }
         let body = Encoded::new(&Body::Refused { intent, outcome });
         let (reply, answer) = oneshot::channel();
-        self.shared.submit(Job::Refused { body, reply })?;
+        self.desk.hand_in(Job::Refused { body, reply })?;
         answer.await.unwrap_or_else(|_gone| Err(closed()))
     }
 
@@ -218,15 +223,7 @@ impl AuditLog {
         &self,
         ask: impl FnOnce(&Index) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, AuditError> {
-        let seq = self.shared.progress().seq;
-        let mut indexed = self.shared.indexed.subscribe();
-        if tokio::time::timeout(CATCH_UP, indexed.wait_for(|seen| *seen >= seq)).await.is_err() {
-            tracing::warn!(
-                log = seq,
-                index = *indexed.borrow(),
-                "the index of the receipts is behind the log"
-            );
-        }
+        self.catch_up().await;
         let path = self.shared.index.clone();
         let answer =
             tokio::task::spawn_blocking(move || Index::read_only(&path).and_then(|index| ask(&index))).await;
@@ -236,9 +233,30 @@ impl AuditLog {
         }
     }
 
+    /// Waits until the index has what was handed in before.
+    async fn catch_up(&self) {
+        // Outcomes wait for company. Of a closed log everything is written.
+        let (reply, written) = oneshot::channel();
+        if self.desk.hand_in(Job::Mark { reply }).is_ok() {
+            // Answered by being dropped.
+            drop(written.await);
+        }
+        let seq = self.shared.progress().seq;
+        let mut indexed = self.shared.indexed.subscribe();
+        self.shared.want_index();
+        if tokio::time::timeout(CATCH_UP, indexed.wait_for(|seen| *seen >= seq)).await.is_err() {
+            tracing::warn!(
+                log = seq,
+                index = *indexed.borrow(),
+                "the index of the receipts is behind the log"
+            );
+        }
+    }
+
     /// Finished receipts as they come; with `after_seq`, those after it first.
     pub async fn follow(&self, query: Query) -> Result<Follow, AuditError> {
         let query = Query { limit: Some(u32::MAX), ..query };
+        self.catch_up().await;
         // Subscribed first: what finishes during the query comes twice and is given once.
         let live = self.shared.follow();
         let past = if query.after_seq.is_some() { self.query(query.clone()).await? } else { Vec::new() };

@@ -2,6 +2,7 @@
 //!
 //! Plain data. Sizes are bounded here, because an agent chooses paths, hosts and command names.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +17,13 @@ const MAX_TEXT: usize = 8 * 1024;
 const MAX_KEYS: usize = 64;
 const MAX_KEY: usize = 128;
 
+/// Numbers asked of the kernel at a time: asking costs more than a number. Ids are no secrets.
+const AT_ONCE: usize = 64;
+
+thread_local! {
+    static RANDOM: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
 /// `r_` and 10 characters; in every refusal, receipt and log line of one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub Arc<str>);
@@ -24,10 +32,15 @@ impl RequestId {
     /// 50 random bits in base 32 (RFC 4648), lower case.
     pub fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let random: [u8; 8] = ring::rand::generate(&ring::rand::SystemRandom::new())
-            .expect("the kernel's random source answers: the vault and TLS could not work without it")
-            .expose();
-        let mut bits = u64::from_be_bytes(random);
+        let mut bits = RANDOM.with_borrow_mut(|kept| {
+            if kept.is_empty() {
+                let fresh: [u8; 8 * AT_ONCE] = ring::rand::generate(&ring::rand::SystemRandom::new())
+                    .expect("the kernel's random source answers: the vault and TLS could not work without it")
+                    .expose();
+                kept.extend(fresh.as_chunks().0.iter().map(|bytes| u64::from_be_bytes(*bytes)));
+            }
+            kept.pop().expect("filled above")
+        });
         let mut text = String::with_capacity(12);
         text.push_str("r_");
         for _ in 0..10 {

@@ -21,6 +21,8 @@ use super::writer::{Batch, Job};
 const MAX_WAITING: usize = 8192;
 /// Receipts a slow `logs -f` may lag behind.
 const FOLLOW: usize = 1024;
+/// An outcome waits so long for an intent to be written with. A process killed meanwhile leaves it `unknown`.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// What the handles and the threads have in common.
 pub(super) struct Shared {
@@ -29,7 +31,10 @@ pub(super) struct Shared {
     inbox: Mutex<Inbox>,
     wake: Condvar,
     progress: Mutex<Progress>,
+    /// The log has grown, and the indexer waits for that.
     grown: Condvar,
+    /// The indexer rests, and is wanted or has to end.
+    rested: Condvar,
     /// Sequence number up to which the index has seen the log.
     pub(super) indexed: watch::Sender<u64>,
     /// `None` once the log is closed.
@@ -44,11 +49,24 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Inbox {
     jobs: Vec<Job>,
-    /// Intents and refusals among the jobs; outcomes always have a place.
+    /// All of the jobs but outcomes: somebody waits for them. Outcomes always have a place.
     waiting: usize,
+    /// Those that may not be written but by the writer's thread, because they take long.
+    synced: usize,
     fold: Fold,
+    /// The writer's thread sleeps, and would not wake for an outcome.
+    asleep: bool,
+    /// The writer's thread has to look at its own deadlines again.
+    nudged: bool,
     closing: bool,
     closed: bool,
+}
+
+impl Inbox {
+    fn take(&mut self) -> Vec<Job> {
+        (self.waiting, self.synced) = (0, 0);
+        std::mem::take(&mut self.jobs)
+    }
 }
 
 /// How far the log reaches.
@@ -59,6 +77,20 @@ pub(super) struct Progress {
     pub(super) seq: u64,
     pub(super) head: Option<Head>,
     closed: bool,
+    /// The indexer waits for more.
+    awaited: bool,
+    /// Somebody waits for the indexer.
+    wanted: bool,
+}
+
+/// How a rest of the indexer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rested {
+    Well,
+    /// Somebody waits for the index.
+    Wanted,
+    /// The log is closed.
+    Closed,
 }
 
 impl Progress {
@@ -84,11 +116,12 @@ impl Drop for Closer {
         let mut inbox = lock(&self.0.inbox);
         inbox.closed = true;
         // Dropping the jobs drops their reply channels, which answers everyone.
-        let jobs = std::mem::take(&mut inbox.jobs);
+        let jobs = inbox.take();
         drop(inbox);
         drop(jobs);
         lock(&self.0.progress).closed = true;
         self.0.grown.notify_all();
+        self.0.rested.notify_all();
     }
 }
 
@@ -101,6 +134,7 @@ impl Shared {
             wake: Condvar::new(),
             progress: Mutex::new(progress),
             grown: Condvar::new(),
+            rested: Condvar::new(),
             indexed: watch::Sender::new(0),
             finished: Mutex::new(Some(broadcast::Sender::new(FOLLOW))),
             writes: AtomicU64::new(0),
@@ -147,6 +181,7 @@ impl Shared {
         }
     }
 
+    /// Puts it among what waits. Nobody is told.
     pub(super) fn submit(&self, job: Job) -> Result<(), AuditError> {
         let mut inbox = lock(&self.inbox);
         if inbox.closed || inbox.closing {
@@ -158,10 +193,26 @@ impl Shared {
             )));
         }
         inbox.waiting += 1;
+        inbox.synced += usize::from(job.is_synced());
         inbox.jobs.push(job);
-        drop(inbox);
-        self.wake.notify_one();
         Ok(())
+    }
+
+    /// Has the writer's thread look.
+    pub(super) fn nudge(&self) {
+        lock(&self.inbox).nudged = true;
+        self.wake.notify_one();
+    }
+
+    /// What waits, if it can be written at once; `None`: there is nothing, or it is for the writer's thread.
+    pub(super) fn take_quick(&self) -> Option<Vec<Job>> {
+        let mut inbox = lock(&self.inbox);
+        (inbox.waiting > 0 && inbox.synced == 0 && !inbox.closing).then(|| inbox.take())
+    }
+
+    /// Does somebody wait for the writer?
+    pub(super) fn is_waited_for(&self) -> bool {
+        lock(&self.inbox).waiting > 0
     }
 
     /// Counts the refusal if it is one too many of its kind.
@@ -185,19 +236,28 @@ impl Shared {
             return;
         }
         inbox.jobs.push(Job::Outcome { body, of });
+        let asleep = std::mem::take(&mut inbox.asleep);
         drop(inbox);
-        self.wake.notify_one();
+        if asleep {
+            self.wake.notify_one();
+        }
     }
 
-    /// Waits for work, at most until `deadline`.
-    pub(super) fn wait(&self, deadline: Option<Instant>) -> Batch {
+    /// Waits until there is work for the writer's thread, at most until `deadline`.
+    pub(super) fn wait(&self, deadline: Option<Instant>) {
         let mut inbox = lock(&self.inbox);
+        let mut lingers = None;
         loop {
             let now = Instant::now();
-            let next = inbox.fold.deadline().into_iter().chain(deadline).min();
-            if !inbox.jobs.is_empty() || inbox.closing || next.is_some_and(|next| next <= now) {
+            if !inbox.jobs.is_empty() {
+                lingers.get_or_insert(now + LINGER);
+            }
+            let next = inbox.fold.deadline().into_iter().chain(deadline).chain(lingers).min();
+            let due = next.is_some_and(|next| next <= now);
+            if inbox.waiting > 0 || inbox.nudged || inbox.closing || due {
                 break;
             }
+            inbox.asleep = lingers.is_none();
             inbox = match next {
                 Some(next) => {
                     self.wake.wait_timeout(inbox, next - now).unwrap_or_else(PoisonError::into_inner).0
@@ -205,11 +265,17 @@ impl Shared {
                 None => self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        inbox.asleep = false;
+        inbox.nudged = false;
+    }
+
+    /// Everything that waits.
+    pub(super) fn take(&self) -> Batch {
+        let mut inbox = lock(&self.inbox);
         let last = inbox.closing && inbox.jobs.is_empty();
         inbox.closed |= last;
-        inbox.waiting = 0;
         let folded = inbox.fold.due((!last).then(Instant::now));
-        Batch { jobs: std::mem::take(&mut inbox.jobs), folded, last }
+        Batch { jobs: inbox.take(), folded, last }
     }
 
     pub(super) fn accepted(&self, appender: &Appender, seq: u64, head: Option<Head>, entries: usize) {
@@ -221,8 +287,11 @@ impl Shared {
         progress.len = appender.len();
         progress.seq = seq;
         progress.head = head.or(progress.head);
+        let awaited = std::mem::take(&mut progress.awaited);
         drop(progress);
-        self.grown.notify_all();
+        if awaited {
+            self.grown.notify_all();
+        }
     }
 
     pub(super) fn failed(&self) {
@@ -236,15 +305,32 @@ impl Shared {
             if progress.closed {
                 return None;
             }
+            progress.awaited = true;
             progress = self.grown.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
         Some(*progress)
     }
 
-    /// Waits a while; `false` if the log is closed.
-    pub(super) fn pause(&self, time: Duration) -> bool {
+    /// The index is waited for.
+    pub(super) fn want_index(&self) {
+        lock(&self.progress).wanted = true;
+        self.rested.notify_all();
+    }
+
+    /// Somebody hears of each receipt.
+    pub(super) fn is_followed(&self) -> bool {
+        lock(&self.finished).as_ref().is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
+    /// The indexer rests a while, or until it is wanted.
+    pub(super) fn rest(&self, time: Duration) -> Rested {
         let progress = lock(&self.progress);
-        let progress = self.grown.wait_timeout_while(progress, time, |p| !p.closed);
-        !progress.unwrap_or_else(PoisonError::into_inner).0.closed
+        let rested = self.rested.wait_timeout_while(progress, time, |p| !p.closed && !p.wanted);
+        let mut progress = rested.unwrap_or_else(PoisonError::into_inner).0;
+        match (progress.closed, std::mem::take(&mut progress.wanted)) {
+            (true, _) => Rested::Closed,
+            (false, true) => Rested::Wanted,
+            (false, false) => Rested::Well,
+        }
     }
 }

@@ -1,13 +1,14 @@
-//! The one thread that writes the log.
+//! Writing the log: by one at a time, in the order of the chain.
 //!
-//! It takes everything that waits as one batch: one write for those who asked for `written`, one write and
+//! Whoever has an intent to be `written` writes it himself, if nobody is writing and nothing slow is in the way ([`Desk`]); all else
+//! is the work of the writer's thread. Either takes everything that waits as one batch: one write for those who asked for `written`, one write and
 //! one fdatasync for those who asked for `synced`. What must never be lost (outcomes, counts, the start
 //! entry) is kept in memory until it is written; intents and refusals that cannot be written now are
 //! refused now, and the next call tries again.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use enforcer_policy::Durability;
@@ -22,7 +23,7 @@ use super::guard::RecordGuard;
 use super::head::{Head, Signer};
 use super::log::AuditError;
 use super::record::RequestId;
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 
 /// A head after this many entries …
 const HEAD_EVERY: u64 = 1000;
@@ -30,6 +31,13 @@ const HEAD_EVERY: u64 = 1000;
 const HEAD_AFTER: Duration = Duration::from_secs(60);
 /// With outcomes waiting for a disk that failed; "recovers within seconds".
 const RETRY: Duration = Duration::from_millis(500);
+
+/// A write this slow, and the next ones are left to the thread for a while: callers have other connections to serve. A machine
+/// that is merely busy lets us wait for our turn for tens of milliseconds.
+const SLOW: Duration = Duration::from_millis(250);
+const RECOVERS: Duration = Duration::from_secs(if cfg!(test) { 3600 } else { 5 });
+/// Room for a batch; with less left in a segment, the thread rotates.
+const BATCH: u64 = 1024 * 1024;
 
 /// Work for the writer.
 pub(super) enum Job {
@@ -47,6 +55,19 @@ pub(super) enum Job {
         body: Encoded,
         of: u64,
     },
+    /// Answered once everything before it was tried.
+    Mark {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+impl Job {
+    pub(super) fn is_synced(&self) -> bool {
+        match self {
+            Job::Begin { durability, .. } => *durability == Durability::Synced,
+            Job::Refused { .. } | Job::Outcome { .. } | Job::Mark { .. } => false,
+        }
+    }
 }
 
 /// Everything that waited.
@@ -118,18 +139,74 @@ pub(super) struct State {
     failing: bool,
     /// There was no room for intents when last asked.
     full: bool,
+    slow_until: Option<Instant>,
+}
+
+/// Where the writer sits.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    writer: Mutex<Writer>,
+    /// Callers may write.
+    open: bool,
+}
+
+impl Desk {
+    /// With `open`, callers write what is quickly written.
+    pub(super) fn new(writer: Writer, open: bool) -> Self {
+        Desk { shared: Arc::clone(&writer.shared), writer: Mutex::new(writer), open }
+    }
+
+    /// The writer's thread.
+    pub(super) fn run(&self) {
+        loop {
+            let deadline = lock(&self.writer).deadline();
+            self.shared.wait(deadline);
+            let mut writer = lock(&self.writer);
+            let batch = self.shared.take();
+            let last = batch.last;
+            writer.turn(batch);
+            if last {
+                writer.stop();
+                return;
+            }
+        }
+    }
+
+    /// Brings a job to the writer. When this returns, it has been done, or is the thread's.
+    pub(super) fn hand_in(&self, job: Job) -> Result<(), AuditError> {
+        self.shared.submit(job)?;
+        // Whoever is writing may have looked a moment too early: then it is for us.
+        while self.shared.is_waited_for() {
+            let Ok(mut writer) = self.writer.try_lock() else { break };
+            if !self.open || !writer.is_quick() {
+                break;
+            }
+            let Some(jobs) = self.shared.take_quick() else { break };
+            writer.turn_here(jobs);
+        }
+        if self.shared.is_waited_for() {
+            self.shared.nudge();
+        }
+        Ok(())
+    }
 }
 
 impl Writer {
-    pub(super) fn run(mut self) {
-        loop {
-            let batch = self.shared.wait(self.deadline());
-            let last = batch.last;
-            self.turn(batch);
-            if last {
-                self.stop();
-                return;
-            }
+    /// Nothing in the way of a write that takes microseconds?
+    fn is_quick(&self) -> bool {
+        let State { failing, slow_until, .. } = self.state;
+        !failing
+            && self.backlog.is_empty()
+            && self.appender.len() + BATCH <= self.max_segment
+            && slow_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// On the thread of a caller.
+    fn turn_here(&mut self, jobs: Vec<Job>) {
+        let before = self.deadline().is_some();
+        self.turn(Batch { jobs, folded: Vec::new(), last: false });
+        if !before && self.deadline().is_some() {
+            self.shared.nudge();
         }
     }
 
@@ -161,13 +238,16 @@ impl Writer {
     }
 
     /// Writes a batch and answers everybody in it.
-    pub(super) fn turn(&mut self, batch: Batch) {
+    fn turn(&mut self, batch: Batch) {
         let mut written = (Vec::new(), Vec::new());
         let mut synced = (Vec::new(), Vec::new());
         let mut intents = 0;
+        let mut marks = Vec::new();
         for job in batch.jobs {
             match job {
                 Job::Outcome { body, of } => self.backlog.push(Item::Closes(body, of)),
+                // Dropped at the end of this turn, however it ends, which is an answer as well.
+                Job::Mark { reply } => marks.push(reply),
                 Job::Refused { body, reply } => {
                     written.0.push(Item::Other(body));
                     written.1.push(Reply::Refused(reply));
@@ -239,7 +319,7 @@ impl Writer {
     }
 
     /// Writes all of `items`, or none; gives their sequence numbers.
-    pub(super) fn flush(&mut self, items: &[Item], sync: bool) -> io::Result<Vec<u64>> {
+    fn flush(&mut self, items: &[Item], sync: bool) -> io::Result<Vec<u64>> {
         let size: u64 = items.iter().map(Item::line_len).sum();
         if self.appender.len() > 0 && self.appender.len() + size > self.max_segment {
             self.appender.rotate()?;
@@ -261,8 +341,13 @@ impl Writer {
             }
             seqs.push(chain.seq);
         }
-        let before = self.appender.len();
+        let (before, began) = (self.appender.len(), Instant::now());
         self.appender.append(&lines)?;
+        let took = began.elapsed();
+        if took >= SLOW {
+            tracing::debug!(?took, "a slow write; callers leave receipts to the writer's thread for a while");
+            self.state.slow_until = Some(began + took + RECOVERS);
+        }
         // After a failed fdatasync the kernel may have dropped the pages, and a second one would lie.
         if sync && let Err(error) = self.appender.sync() {
             self.appender.cut(before);

@@ -19,12 +19,12 @@ fn unwritable(error: &AuditError) -> &str {
 /// Every single call to the disk fails once, and everything after it, for each kind of request; then it heals.
 #[tokio::test]
 async fn a_failure_at_any_call_refuses_and_heals() {
-    for durability in [Written, Synced] {
+    for (durability, here) in [(Written, false), (Written, true), (Synced, false)] {
         for torn in [false, true] {
             for healthy in 0.. {
                 let dir = tempfile::tempdir().unwrap();
                 let unwell = Unwell::new();
-                let log = unwell.log(dir.path()).unwrap();
+                let log = if here { unwell.log_here(dir.path()) } else { unwell.log(dir.path()) }.unwrap();
                 let calls = unwell.calls();
                 unwell.fail_after(healthy, torn);
                 let mut acknowledged = Vec::new();

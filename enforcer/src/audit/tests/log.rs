@@ -1,5 +1,6 @@
 //! Guards, group commit, durability, rotation, floods.
 
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use enforcer_policy::Durability::{Synced, Written};
@@ -61,6 +62,79 @@ async fn a_caller_that_goes_away_while_waiting_leaves_no_open_intent() {
     }
     log.close();
     assert_eq!(outcomes(dir.path(), &id), ["cancelled"]);
+}
+
+/// Without waiting for another thread: the first look at the future has the answer.
+fn at_once(log: &AuditLog, path: &str) -> Option<Result<RecordGuard, AuditError>> {
+    let mut begin = std::pin::pin!(log.begin(intent(path), Written));
+    match begin.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_caller_writes_its_intent_itself_and_outcomes_that_wait_go_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut own = 0;
+    while own < 10 {
+        // The thread may be at it just now: it writes outcomes that no intent came for.
+        match at_once(&log, "/a") {
+            Some(begun) => {
+                begun.unwrap().finish(done());
+                own += 1;
+            }
+            None => std::thread::yield_now(),
+        }
+    }
+    log.close();
+    check_good(dir.path());
+    let ends = entries(dir.path())
+        .into_iter()
+        .filter(|e| matches!(&e.body, Body::Outcome(c) if c.outcome.end == "done"));
+    assert_eq!(ends.count(), 10);
+}
+
+#[tokio::test]
+async fn an_outcome_is_written_without_a_further_intent() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let before = log.stats();
+    log.begin(intent("/a"), Written).await.unwrap().finish(done());
+    while log.stats().entries - before.entries < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(entries(dir.path()).iter().filter(|e| matches!(e.body, Body::Outcome(_))).count(), 1);
+}
+
+#[test]
+fn after_a_slow_write_callers_leave_it_to_the_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let unwell = Unwell::new();
+    let log = unwell.log_here(dir.path()).unwrap();
+    let before = log.stats();
+    unwell.hold(true);
+    let slow = std::thread::spawn({
+        let log = log.clone();
+        move || drop(at_once(&log, "/slow"))
+    });
+    while unwell.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    // Meanwhile others are not held up.
+    assert!(at_once(&log, "/beside").is_none());
+    std::thread::sleep(Duration::from_millis(300));
+    unwell.hold(false);
+    slow.join().unwrap();
+    while log.stats().entries == before.entries {
+        std::thread::yield_now();
+    }
+    unwell.hold(true);
+    assert!(at_once(&log, "/after").is_none());
+    unwell.hold(false);
+    log.close();
+    check_good(dir.path());
 }
 
 #[tokio::test]

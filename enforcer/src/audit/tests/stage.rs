@@ -62,7 +62,7 @@ pub(super) fn open(dir: &Path) -> AuditLog {
 }
 
 pub(super) fn small_segments(dir: &Path, size: u64) -> AuditLog {
-    AuditLog::open_on(Box::new(Files), size, dir, Options::default()).unwrap()
+    AuditLog::open_on(Box::new(Files), size, dir, Options::default(), true).unwrap()
 }
 
 pub(super) type Begin = Pin<Box<dyn Future<Output = Result<RecordGuard, AuditError>>>>;
@@ -115,6 +115,8 @@ pub(super) struct Illness {
     pub(super) torn: AtomicBool,
     held: Mutex<bool>,
     freed: Condvar,
+    /// Writes that are held up.
+    waiting: AtomicU64,
 }
 
 impl Unwell {
@@ -130,6 +132,9 @@ impl Unwell {
         self.0.torn.store(torn, Ordering::SeqCst);
         self.0.healthy.store(calls, Ordering::SeqCst);
     }
+    pub(super) fn waiting(&self) -> u64 {
+        self.0.waiting.load(Ordering::SeqCst)
+    }
     pub(super) fn calls(&self) -> u64 {
         self.0.calls.load(Ordering::SeqCst)
     }
@@ -137,8 +142,12 @@ impl Unwell {
         *self.0.held.lock().unwrap() = held;
         self.0.freed.notify_all();
     }
+    /// Written by the writer's thread, so that a held disk holds nobody else.
     pub(super) fn log(&self, dir: &Path) -> Result<AuditLog, AuditError> {
-        AuditLog::open_on(Box::new(self.clone()), MAX_SEGMENT, dir, Options::default())
+        AuditLog::open_on(Box::new(self.clone()), MAX_SEGMENT, dir, Options::default(), false)
+    }
+    pub(super) fn log_here(&self, dir: &Path) -> Result<AuditLog, AuditError> {
+        AuditLog::open_on(Box::new(self.clone()), MAX_SEGMENT, dir, Options::default(), true)
     }
 
     fn call(&self) -> io::Result<()> {
@@ -161,7 +170,9 @@ impl Disk for Unwell {
 impl Medium for (Unwell, Box<dyn Medium>) {
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let held = self.0.0.held.lock().unwrap();
+        self.0.0.waiting.fetch_add(1, Ordering::SeqCst);
         drop(self.0.0.freed.wait_while(held, |held| *held).unwrap());
+        self.0.0.waiting.fetch_sub(1, Ordering::SeqCst);
         self.0.call().or_else(|error| {
             if self.0.0.torn.load(Ordering::SeqCst) {
                 self.1.write_at(&bytes[..bytes.len() / 2], at)?;

@@ -13,7 +13,7 @@ use super::stage::*;
 /// A log of some segments, with signed heads. Gives the head at its end.
 async fn written(dir: &Path, key: &[u8], segment: u64) -> Head {
     let options = Options { key: Some(key), ..Options::default() };
-    let log = AuditLog::open_on(Box::new(appender::Files), segment, dir, options).unwrap();
+    let log = AuditLog::open_on(Box::new(appender::Files), segment, dir, options, true).unwrap();
     for n in 0..4 {
         log.begin(intent(&format!("/{n}")), Written).await.unwrap().finish(done());
         log.refused(denied(&format!("/{n}")), refused()).await.unwrap();
