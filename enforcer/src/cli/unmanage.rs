@@ -5,7 +5,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_capture::kernel::{Kernel, Layout};
+use enforcer_capture::kernel::Layout;
+use enforcer_capture::unmanage;
 
 use super::failure::{FAILED, NOT_PERMITTED};
 use super::{Context, Ended, Failure, Output};
@@ -29,22 +30,20 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     }
     let managed_root = enforcer_capture::cgroup::managed_root(&config.managed_root)
         .map_err(|error| Failure::new(FAILED, error))?;
-    if populated(&managed_root)? {
-        return Err(Failure::text(FAILED, format!("agents are running under {}", managed_root.display()))
-            .hint("stop them first: they would be free to use the network (`enforcer agents` lists them)"));
-    }
+    let layout = Layout { managed_root, pins: config.pins };
+    unmanage::check(&layout).map_err(refused)?;
     if !args.yes {
         return Err(Failure::text(
             FAILED,
-            format!("this detaches from {} and removes {}", managed_root.display(), config.pins.display()),
+            format!(
+                "this detaches from {} and removes {}",
+                layout.managed_root.display(),
+                layout.pins.display()
+            ),
         )
         .hint("stop the daemon, then repeat it with `--yes`"));
     }
-    let layout = Layout { managed_root, pins: config.pins };
-    let found = Kernel::unmanage(&layout).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(FAILED, error).hint(hint)
-    })?;
+    let found = unmanage::unmanage(&layout).map_err(refused)?;
     if context.json {
         let removed = found.then_some(&layout.pins);
         out.json(&serde_json::json!({ "removed": removed }), true)?;
@@ -56,11 +55,11 @@ pub(super) fn unmanage(args: &UnmanageArgs, context: &Context, out: &mut Output)
     Ok(ExitCode::SUCCESS)
 }
 
-/// Is any process below the managed root? Unknown is yes; a root that is not there holds nobody.
-fn populated(managed_root: &std::path::Path) -> Result<bool, Failure> {
-    match std::fs::read_to_string(managed_root.join("cgroup.events")) {
-        Ok(text) => Ok(!text.lines().any(|line| line == "populated 0")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Failure::from(error)),
+fn refused(error: enforcer_capture::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::new(FAILED, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }

@@ -98,9 +98,11 @@ impl Session {
         let mut tasks = JoinSet::new();
         loop {
             let received = tokio::select! {
-                received = socket.recv_from(&mut buffer) => received,
-                Some(_) = tasks.join_next() => continue,
+                // First: what waits in the kernel's queue from then on is for the next worker.
+                biased;
                 () = shutdown.cancelled() => return,
+                Some(_) = tasks.join_next() => continue,
+                received = socket.recv_from(&mut buffer) => received,
             };
             let (length, client) = match received {
                 Ok(received) => received,
@@ -133,9 +135,10 @@ impl Session {
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(_) = tasks.join_next() => continue,
+                biased;
                 () = shutdown.cancelled() => return,
+                Some(_) = tasks.join_next() => continue,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {

@@ -78,6 +78,8 @@ async fn accept(listener: TcpListener, house: House, passage: impl Fn(SocketAddr
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
+            // First: what waits in the kernel's queue from then on is for the next worker.
+            biased;
             () = house.shared.shutdown.cancelled() => return,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,

@@ -47,6 +47,8 @@ async fn accept(listener: TcpListener, agent: Arc<Agent>, shared: Arc<Shared>, e
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
+            // First: what waits in the kernel's queue from then on is for the next worker.
+            biased;
             () = shared.shutdown.cancelled() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
@@ -62,8 +64,10 @@ async fn accept(listener: TcpListener, agent: Arc<Agent>, shared: Arc<Shared>, e
         // Over the cap one accepted connection waits here and the others in the kernel's queue. A slot
         // taken before there is a connection would be lost to the agent's other sessions.
         let slot = tokio::select! {
-            () = shared.shutdown.cancelled() => break,
+            // First: what was accepted is served.
+            biased;
             slot = cap.connections.clone().acquire_owned() => slot.expect("the cap is never closed"),
+            () = shared.shutdown.cancelled() => break,
         };
         let slot = Slot { cap: cap.clone(), _connection: Arc::new(slot) };
         let (agent, shared, ended) = (agent.clone(), shared.clone(), ended.clone());

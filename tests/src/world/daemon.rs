@@ -1,14 +1,12 @@
 //! The daemon of a stage: its settings, its start and its violent ends, and the commands a person
 //! would type at it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::command::{self, Output, patient};
+use super::manager::Manager;
 use super::{World, plan, sweep};
 
 /// Loading the programs takes most of it, on a machine that compiles beside it.
@@ -49,48 +48,6 @@ pub struct Daemon<'w> {
     pub log: PathBuf,
     child: Option<Child>,
     manager: Manager,
-}
-
-/// Plays the service manager: reads what the daemon tells it, at once, as a real one does.
-#[derive(Debug)]
-struct Manager {
-    socket: PathBuf,
-    said: Arc<Mutex<String>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Nothing that a daemon says.
-const END: &[u8] = b"the stage is over";
-
-impl Manager {
-    fn start(socket: PathBuf) -> Result<Self> {
-        let listener = UnixDatagram::bind(&socket).context("bind the notify socket")?;
-        let said = Arc::new(Mutex::new(String::new()));
-        let heard = Arc::clone(&said);
-        let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length) = listener.recv(&mut buffer) {
-                let message = buffer.get(..length).unwrap_or_default();
-                if message == END {
-                    return;
-                }
-                let mut said = heard.lock().unwrap_or_else(|e| e.into_inner());
-                said.push_str(&String::from_utf8_lossy(message));
-                said.push('\n');
-            }
-        });
-        Ok(Manager { socket, said, thread: Some(thread) })
-    }
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        let told = UnixDatagram::unbound().and_then(|s| s.send_to(END, &self.socket));
-        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
-            let _ended = thread.join();
-        }
-        let _gone = fs::remove_file(&self.socket);
-    }
 }
 
 impl World {
@@ -172,16 +129,13 @@ impl Daemon<'_> {
         self.write_settings()?;
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
         let mut command = self.world.on_host(&[self.world.bin("enforcer")]);
-        command
-            .arg("daemon")
-            .arg("--config")
-            .arg(&self.config)
-            .env("NO_COLOR", "1")
-            .env("NOTIFY_SOCKET", &self.manager.socket)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.arg("daemon").arg("--config").arg(&self.config);
+        command.env("NO_COLOR", "1").env("NOTIFY_SOCKET", &self.manager.socket);
+        let (mut command, _passed) = match self.manager.passing(&command)? {
+            Some((command, passed)) => (command, passed),
+            None => (command, Vec::new()),
+        };
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("start the daemon")?);
         Ok(())
     }
@@ -212,7 +166,17 @@ impl Daemon<'_> {
 
     /// Everything the daemon told the service manager so far.
     pub fn notified(&self) -> String {
-        self.manager.said.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.manager.said()
+    }
+
+    /// The service manager keeps the descriptors that it is given from now on, and passes them to what is started next.
+    pub fn keep_descriptors(&self) {
+        self.manager.keep();
+    }
+
+    /// How many descriptors the service manager keeps under each name.
+    pub fn kept_descriptors(&self) -> BTreeMap<String, usize> {
+        self.manager.stored()
     }
 
     pub fn log_text(&self) -> String {

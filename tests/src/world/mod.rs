@@ -6,7 +6,9 @@
 
 pub mod agent;
 pub mod command;
+pub mod container;
 pub mod daemon;
+mod manager;
 mod net;
 pub mod outside;
 mod pki;
@@ -232,10 +234,15 @@ fn build(name: &str, dir: &Path, host: &Path, beyond: &Path) -> Result<Parts> {
 /// `nsenter`, not `ip netns exec`: the latter mounts a new /sys, without the cgroups. The environment
 /// is a small known one: trust variables of the person who runs the tests would decide tests.
 fn inside<S: AsRef<std::ffi::OsStr>>(netns: &Path, words: &[S]) -> Command {
-    let mut command = Command::new("nsenter");
-    command.env_clear().env("PATH", PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
+    let mut command = clean("nsenter");
     command.arg(format!("--net={}", netns.display())).arg("--");
     command.args(words);
+    command
+}
+
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).env("HOME", "/root").env("LANG", "C.UTF-8");
     command
 }
 

@@ -46,10 +46,14 @@ fn cgroup_prefix(name: &str) -> String {
     format!("{name}.")
 }
 
-/// The stage's cgroups.
+/// The stage's cgroups. runc makes them in the hierarchies of version 1 as well, where there are any.
 fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
     let prefix = cgroup_prefix(name);
-    let entries = fs::read_dir(cgroup_root()?)?.flatten();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mount table")?;
+    let first =
+        mounts.lines().filter(|line| line.contains(" - cgroup ")).filter_map(|line| line.split(' ').nth(4));
+    let hierarchies = first.map(PathBuf::from).chain([cgroup_root()?]);
+    let entries = hierarchies.flat_map(|root| fs::read_dir(root).into_iter().flatten().flatten());
     Ok(entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
         .map(|entry| entry.path())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::command::{self, Output, Running};
-use super::{World, inside, net, sweep};
+use super::{World, clean, inside, net, sweep};
 
 /// One command in it.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -53,12 +53,23 @@ impl World {
 }
 
 impl Workload<'_> {
-    /// A command of the workload's, as its supervisor would start it: into the cgroup first.
+    /// A command of the workload's, as its supervisor would start it: into the cgroup first, then into its network, where nobody
+    /// else is seen so.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Command {
         let enter = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.cgroup.display());
-        let mut command = inside(&self.netns, &["sh", "-c", &enter, "enter"]);
-        command.args(&self.who).args(words.iter().map(AsRef::as_ref)).current_dir("/tmp");
+        let netns = format!("--net={}", self.netns.display());
+        let mut command = clean("sh");
         command
+            .args(["-c", &enter, "enter", "nsenter", &netns, "--"])
+            .args(&self.who)
+            .args(words.iter().map(AsRef::as_ref))
+            .current_dir("/tmp");
+        command
+    }
+
+    /// A command of the host's root in the workload's network namespace, outside of its cgroup.
+    pub fn beside<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Command {
+        inside(&self.netns, words)
     }
 
     pub fn run<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Result<Output> {

@@ -123,6 +123,21 @@ pub(crate) fn processes(dir: &Path) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// The cgroup of this id, at or below `dir`.
+pub(crate) fn find(dir: &Path, wanted: u64) -> io::Result<Option<PathBuf>> {
+    if id(dir)? == wanted {
+        return Ok(Some(dir.to_owned()));
+    }
+    for child in children(dir)? {
+        match find(&child, wanted) {
+            Ok(None) => {}
+            Err(error) if is_gone(&error) => {}
+            found => return found,
+        }
+    }
+    Ok(None)
+}
+
 /// Ids of this cgroup and of all below it.
 pub(crate) fn ids(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = vec![id(dir)?];
@@ -263,6 +278,15 @@ mod tests {
         for name in ["", "/", "..", "a/../..", "/a", "a//b", "."] {
             assert!(managed_root(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_cgroup_is_found_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        assert_eq!(find(dir.path(), id(&deep).unwrap()).unwrap(), Some(deep));
+        assert_eq!(find(dir.path(), u64::MAX).unwrap(), None);
     }
 
     #[test]

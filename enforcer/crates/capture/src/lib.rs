@@ -25,6 +25,8 @@ mod netns;
 mod rtnetlink;
 mod session;
 mod trust;
+// what `enforcer unmanage` does
+pub mod unmanage;
 // what `enforcer doctor` asks
 pub mod host;
 // what `enforcer prove` does

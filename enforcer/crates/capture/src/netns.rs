@@ -144,12 +144,9 @@ impl Netns {
         prepare: PrepareListener<'_>,
     ) -> Result<Listeners, Error> {
         let opened = inside(&self.file, || {
-            let ipv6 = listener(SocketType::DGRAM, SocketAddr::new(V6, 0), prepare).is_ok();
             for injector_port in (SHARED_PORT_FIRST..SHARED_PORT_LAST).step_by(2) {
                 let at = Listening { private, injector_port, resolver_port: injector_port + 1 };
-                let mut wanted = listeners_at(at).to_vec();
-                wanted.retain(|(_, address)| ipv6 || address.is_ipv4());
-                match listen(&wanted, prepare) {
+                match listen(&listeners_here(at), prepare) {
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                     opened => return opened.map(|sockets| Some(Listeners { at, sockets })),
                 }
@@ -162,6 +159,11 @@ impl Netns {
                 "each agent that is attached in it has two: detach one, or give the workload a namespace of its own",
             )
         })
+    }
+
+    /// What is listened at in a namespace that we did not make.
+    pub(crate) fn shared_listeners(&self, at: Listening) -> io::Result<Vec<Listener>> {
+        inside(&self.file, || Ok(listeners_here(at)))
     }
 
     /// Inside, for ordinary peers.
@@ -222,6 +224,14 @@ const LISTENING: fn() -> String =
 
 fn listen(wanted: &[Listener], prepare: PrepareListener<'_>) -> io::Result<Vec<OwnedFd>> {
     wanted.iter().map(|(kind, address)| listener(*kind, *address, prepare)).collect()
+}
+
+/// Of the calling thread's namespace: without IPv6 where that has no ::1.
+fn listeners_here(at: Listening) -> Vec<Listener> {
+    let ipv6 = listener(SocketType::DGRAM, SocketAddr::new(V6, 0), &|_| Ok(())).is_ok();
+    let mut wanted = listeners_at(at).to_vec();
+    wanted.retain(|(_, address)| ipv6 || address.is_ipv4());
+    wanted
 }
 
 /// Of the calling thread.

@@ -33,6 +33,11 @@ pub(crate) use shared::Shared;
 
 /// Of sessions whose namespace is ours.
 pub(crate) const TABLE: &str = "enforcer";
+/// Of an attached session, in whatever namespace: others may have theirs there.
+pub(crate) fn table_of(session: &str) -> String {
+    format!("enforcer-{session}")
+}
+
 /// Directories that only root writes; the daemon's `PATH` has no say in what root runs here.
 const PLACES: [&str; 6] =
     ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/run/current-system/sw/bin"];

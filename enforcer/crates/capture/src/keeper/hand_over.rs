@@ -58,23 +58,16 @@ impl Inherited {
         self.ourselves
     }
 
-    /// The listeners of a network namespace, in the order of [`LISTENERS`]; `None` unless all are there.
-    pub(super) fn listeners(&mut self, netns_cookie: u64) -> Option<Vec<OwnedFd>> {
-        let of_namespace =
-            |fd: &OwnedFd| sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie);
-        let (mut mine, others) =
-            std::mem::take(&mut self.sockets).into_iter().partition::<Vec<_>, _>(of_namespace);
-        self.sockets = others;
-        let mut take = |wanted: &Listener| Some(mine.swap_remove(mine.iter().position(|fd| is(fd, wanted))?));
-        LISTENERS.iter().map(&mut take).collect()
+    /// These listeners of a network namespace, in this order; `None` unless all are there, and then they are closed.
+    pub(super) fn listeners(&mut self, netns_cookie: u64, wanted: &[Listener]) -> Option<Vec<OwnedFd>> {
+        let found: Vec<_> = wanted.iter().map(|wanted| self.listener(netns_cookie, wanted)).collect();
+        found.into_iter().collect()
     }
 
-    /// The TCP listener at this address of a network namespace. To be asked for before [`Inherited::listeners`], which closes what
-    /// else there is of the namespace.
-    pub(super) fn listener(&mut self, netns_cookie: u64, at: SocketAddr) -> Option<OwnedFd> {
+    /// This listener of a network namespace.
+    pub(super) fn listener(&mut self, netns_cookie: u64, wanted: &Listener) -> Option<OwnedFd> {
         let found = self.sockets.iter().position(|fd| {
-            sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie)
-                && is(fd, &(SocketType::STREAM, at))
+            sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie) && is(fd, wanted)
         })?;
         Some(self.sockets.swap_remove(found))
     }
@@ -181,12 +174,13 @@ mod tests {
         let elsewhere = (SocketType::STREAM, "127.0.0.1:1".parse().unwrap());
         assert!(!is(&listener.try_clone().unwrap().into(), &elsewhere));
 
-        // Without the other five it is not a session's set, and is closed rather than mixed with new ones.
         let cookie = sys::netns_cookie(listener.as_fd()).unwrap();
         let mut inherited = Inherited { sockets: vec![listener.into()], ourselves: false };
-        assert!(inherited.listeners(cookie + 1).is_none());
-        assert_eq!(inherited.sockets.len(), 1, "another namespace's is left alone");
-        assert!(inherited.listeners(cookie).is_none());
+        assert!(inherited.listeners(cookie + 1, &[wanted]).is_none());
+        assert!(inherited.listeners(cookie, &[elsewhere]).is_none());
+        assert_eq!(inherited.sockets.len(), 1, "another namespace's and another session's are left alone");
+        // Without the others it is not a session's set, and is closed rather than mixed with new ones.
+        assert!(inherited.listeners(cookie, &[wanted, elsewhere]).is_none());
         assert!(inherited.sockets.is_empty());
     }
 }

@@ -13,6 +13,8 @@ pub trait Programs: Send + Sync {
     fn govern(&self, cgroup_id: u64) -> Result<(), KernelError>;
     fn release(&self, cgroup_id: u64) -> Result<(), KernelError>;
     fn admit(&self, cgroup_id: u64, netns_cookie: u64, at: Listening) -> Result<(), KernelError>;
+    /// Where it may connect to from this network namespace, as an earlier keeper may have said.
+    fn admitted(&self, cgroup_id: u64, netns_cookie: u64) -> Result<Option<Listening>, KernelError>;
     fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError>;
     fn attach(&self, name: &str, cgroup: &Path) -> Result<Attachment, KernelError>;
     fn detach(&self, name: &str) -> Result<bool, KernelError>;
@@ -36,6 +38,9 @@ impl Programs for Kernel {
     }
     fn admit(&self, cgroup_id: u64, netns_cookie: u64, at: Listening) -> Result<(), KernelError> {
         Kernel::admit(self, cgroup_id, netns_cookie, at)
+    }
+    fn admitted(&self, cgroup_id: u64, netns_cookie: u64) -> Result<Option<Listening>, KernelError> {
+        Kernel::admitted(self, cgroup_id, netns_cookie)
     }
     fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError> {
         Kernel::expel(self, cgroup_id, netns_cookie)

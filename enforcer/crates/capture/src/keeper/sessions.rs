@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use rustix::net::SocketType;
 use tracing::{error, info, warn};
 
 use super::Keeper;
@@ -18,7 +19,7 @@ use crate::error::Doing;
 use crate::forward::Forward;
 use crate::kernel::Listening;
 use crate::message::{Session, SocketOf, Switch, ToKeeper, ToWorker, Workload};
-use crate::netns::{self, Netns};
+use crate::netns::{self, LISTENERS, Netns};
 use crate::session::{self, Record};
 
 /// One session in force.
@@ -57,6 +58,7 @@ impl Running {
         Arc::new(Running { record, listeners: Vec::new(), attached: Some(live), governed: Mutex::default() })
     }
 
+    /// Of a session that `enforcer run` started: attached ones have theirs with each namespace.
     pub(super) fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.listeners.iter().map(AsFd::as_fd)
     }
@@ -304,7 +306,7 @@ pub(super) fn remove_rest(keeper: &Keeper, id: &str) {
 pub(super) fn adopt(keeper: &Arc<Keeper>, mut inherited: Inherited) -> Result<(), Error> {
     for loaded in session::load_all(&keeper.paths)? {
         match loaded {
-            Ok(record) if record.attached.is_some() => attach::take_up(keeper, record),
+            Ok(record) if record.attached.is_some() => attach::take_up(keeper, record, &mut inherited),
             Ok(record) => match take_up(keeper, &record, &mut inherited) {
                 Ok(true) => info!(session = record.session.id, "session taken up again"),
                 Ok(false) => {
@@ -346,7 +348,8 @@ fn handed_forwards(
             Forward::Loopback(_) => Some(netns_cookie),
             Forward::Published(_) => here,
         };
-        forward.addresses().into_iter().map(|at| inherited.listener(cookie?, at)).collect()
+        let listeners = forward.addresses().into_iter().map(|at| (SocketType::STREAM, at));
+        listeners.map(|wanted| inherited.listener(cookie?, &wanted)).collect()
     };
     record.session.forwards.iter().map(handed).collect()
 }
@@ -367,7 +370,7 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> 
     // Again: an earlier keeper may have been without it, and of two versions this one's counts.
     keeper.backstop.load(&netns)?;
     let mut handed = handed_forwards(record, netns.cookie, inherited);
-    let mut listeners = match inherited.listeners(netns.cookie) {
+    let mut listeners = match inherited.listeners(netns.cookie, &LISTENERS) {
         Some(listeners) => listeners,
         None => open_listeners(keeper, record, &netns)?,
     };

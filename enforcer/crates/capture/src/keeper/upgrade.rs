@@ -16,6 +16,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
+use super::attach::{Live, Served};
 use super::{Keeper, hand_over, notify, sessions, worker};
 use crate::Error;
 use crate::error::Doing;
@@ -54,8 +55,12 @@ pub(super) fn upgrade(keeper: &Arc<Keeper>) -> Error {
 
 fn execute(keeper: &Keeper, program: &Path) -> Error {
     let all: Vec<_> = keeper.sessions().values().cloned().collect();
+    // Held until the end of this program: no namespace is added behind our back.
+    let attached: Vec<_> =
+        all.iter().filter_map(|running| running.attached.as_ref()).map(Live::namespaces).collect();
     let mut sockets: Vec<BorrowedFd<'_>> = vec![keeper.control.as_fd(), keeper.launches.as_fd()];
     sockets.extend(all.iter().flat_map(|running| running.listeners()));
+    sockets.extend(attached.iter().flat_map(|served| served.iter()).flat_map(Served::listeners));
     let left = hand_over::leave_open(&sockets, true);
     let error = match left.doing(|| "leave the listeners open".into()) {
         Ok((name, numbers)) => {

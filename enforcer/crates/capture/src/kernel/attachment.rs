@@ -13,6 +13,7 @@ use aya::programs::ProgramFd;
 use super::boundary::{Boundary, remove_dir};
 use super::error::Rejected;
 use super::filesystems::Target;
+use super::link::HOOKS;
 use super::object::{self, OBJECT};
 use super::{KernelError, Layout};
 use crate::sys::bpf;
@@ -118,6 +119,29 @@ pub(super) fn names(layout: &Layout) -> Result<Vec<String>, KernelError> {
     let problem = |error| KernelError::Pins { path: place.clone(), error };
     let Some(entries) = super::absent(fs::read_dir(&place)).map_err(problem)? else { return Ok(Vec::new()) };
     entries.map(|entry| Ok(entry.map_err(problem)?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Each attachment that has pins, and the cgroup that it is attached to. What was attached to one that is gone is not among them.
+pub(super) fn targets(layout: &Layout) -> Result<Vec<(String, u64)>, KernelError> {
+    let mut targets = Vec::new();
+    for name in names(layout)? {
+        let pins = layout.pins.join(PLACE).join(&name);
+        for hook in HOOKS {
+            let pin = hook.pin(&pins);
+            let link = super::absent(bpf::pinned(&pin)).and_then(|link| match link {
+                Some(link) => bpf::link_info(link.as_fd()).map(|info| info.cgroup_id),
+                None => Ok(0),
+            });
+            match link.map_err(|error| KernelError::Pins { path: pin, error })? {
+                0 => {}
+                id => {
+                    targets.push((name, id));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(targets)
 }
 
 /// As [`remove`], for all of them.

@@ -135,6 +135,18 @@ impl Kernel {
         })
     }
 
+    /// Where it may connect to from this network namespace, as an earlier run may have said.
+    pub fn admitted(&self, cgroup_id: u64, netns_cookie: u64) -> Result<Option<Listening>, KernelError> {
+        let entry = self.namespaces.get(&NamespaceKey { cgroup_id, netns_cookie }).map_err(|error| {
+            KernelError::Io { what: format!("ask where cgroup {cgroup_id} is admitted"), error }
+        })?;
+        Ok(entry.map(|NamespaceEntry { flags: set, injector_port, resolver_port }| Listening {
+            private: set & flags::PRIVATE_NETNS != 0,
+            injector_port,
+            resolver_port,
+        }))
+    }
+
     /// The agent may not connect from this network namespace any more.
     pub fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError> {
         self.namespaces.remove(&NamespaceKey { cgroup_id, netns_cookie }).map(drop).map_err(|error| {
@@ -156,6 +168,11 @@ impl Kernel {
     /// Names of everything attached, whether somebody knows it or not.
     pub fn attached(&self) -> Result<Vec<String>, KernelError> {
         attachment::names(&self.layout)
+    }
+
+    /// Each session that is attached, with the id of its cgroup; by the pins, whether a daemon runs or not.
+    pub fn attached_to(layout: &Layout) -> Result<Vec<(String, u64)>, KernelError> {
+        attachment::targets(layout)
     }
 
     /// Namespaces that agents tried to connect from and that nobody listens in, for the keeper ([`crate::events::NewNamespaces`]).
@@ -185,8 +202,8 @@ impl Kernel {
         self.counters.try_clone()
     }
 
-    /// `enforcer unmanage`: the only way the pins go away, but for [`Kernel::detach`]. Whatever runs under the managed root, or was
-    /// attached, is without these programs then: end it first. `false`: there was nothing to let go of.
+    /// The only way the pins go away, but for [`Kernel::detach`]. Whatever runs under the managed root, or was attached, is without
+    /// these programs then: [`crate::unmanage`] asks first. `false`: there was nothing to let go of.
     pub fn unmanage(layout: &Layout) -> Result<bool, KernelError> {
         let pins = &layout.pins;
         attachment::remove_all(layout)?;

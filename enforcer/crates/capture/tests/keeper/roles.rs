@@ -115,6 +115,9 @@ impl Programs for NoPrograms {
     fn admit(&self, cgroup_id: u64, netns_cookie: u64, at: Listening) -> Result<(), KernelError> {
         self.called("admit", &format!("{cgroup_id} {netns_cookie} {}", at.private))
     }
+    fn admitted(&self, _cgroup_id: u64, _netns_cookie: u64) -> Result<Option<Listening>, KernelError> {
+        Ok(None)
+    }
     fn expel(&self, cgroup_id: u64, netns_cookie: u64) -> Result<(), KernelError> {
         self.called("expel", &format!("{cgroup_id} {netns_cookie}"))
     }

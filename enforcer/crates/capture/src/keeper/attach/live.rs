@@ -44,7 +44,7 @@ impl Live {
         }
     }
 
-    pub(super) fn namespaces(&self) -> MutexGuard<'_, Vec<Served>> {
+    pub(in crate::keeper) fn namespaces(&self) -> MutexGuard<'_, Vec<Served>> {
         // Changed by one entry at a time; a panic leaves the others as they were.
         self.namespaces.lock().unwrap_or_else(|e| e.into_inner())
     }

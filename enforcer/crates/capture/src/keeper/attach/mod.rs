@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `target` | which cgroups may be attached |
 //! | `live` | what is held of one attached cgroup |
+//! | `members` | who is in which network namespace |
 //! | `namespaces` | listeners, nftables and devices in each network namespace it uses |
 //! | `sockets` | the end of what was open before |
 //! | `trust` | our root in its trust stores, by mounts that it alone sees |
@@ -16,6 +17,7 @@
 
 mod grade;
 mod live;
+mod members;
 mod namespaces;
 mod sockets;
 mod target;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::Keeper;
+use super::hand_over::Inherited;
 use super::sessions::{Running, Standing, govern, prepare};
 use crate::Error;
 use crate::attach::{Attach, Detach, Report};
@@ -37,9 +40,9 @@ use crate::error::Doing;
 use crate::identity;
 use crate::message::Session;
 use crate::session::{self, Changes, Record};
-use namespaces::Served;
 
 pub(super) use live::Live;
+pub(super) use namespaces::Served;
 pub(super) use watch::follow_new_namespaces;
 
 /// Governs what runs in a cgroup, as an agent.
@@ -77,7 +80,7 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
 
 fn hold(keeper: &Arc<Keeper>, record: &mut Record, ca_pem: &str) -> Result<Report, Error> {
     record.save(&keeper.paths)?;
-    let running = raise(keeper, record)?;
+    let running = raise(keeper, record, &mut Inherited::default())?;
     let live = running.attached.as_ref().expect("`raise` makes attached sessions");
     // Before it may connect again: what it opens then is governed, and is not ended.
     let swept = sockets::sweep(&record.cgroup, live.namespaces().iter().map(Served::netns))
@@ -105,7 +108,7 @@ fn hold(keeper: &Arc<Keeper>, record: &mut Record, ca_pem: &str) -> Result<Repor
 }
 
 /// Attaches the programs, and opens what is needed in the namespaces in use. The session is known from then on.
-fn raise(keeper: &Arc<Keeper>, record: &Record) -> Result<Arc<Running>, Error> {
+fn raise(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> Result<Arc<Running>, Error> {
     let id = &record.session.id;
     let attachment = keeper.programs.attach(id, &record.cgroup)?;
     if attachment.cgroup_id() != record.session.cgroup_id {
@@ -116,7 +119,7 @@ fn raise(keeper: &Arc<Keeper>, record: &Record) -> Result<Arc<Running>, Error> {
     // Known before there is anything in a namespace to be taken back.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));
     keeper.tell_status();
-    running.attached.as_ref().map_or(Ok(()), |live| live.look(keeper, record))?;
+    running.attached.as_ref().map_or(Ok(()), |live| live.look(keeper, record, inherited))?;
     Ok(running)
 }
 
@@ -155,14 +158,14 @@ pub(super) fn detach(keeper: &Keeper, asked: &Detach) -> Result<Vec<String>, Err
 }
 
 /// Takes up what an earlier keeper attached. What cannot be taken up stays denied.
-pub(super) fn take_up(keeper: &Arc<Keeper>, record: Record) {
+pub(super) fn take_up(keeper: &Arc<Keeper>, record: Record, inherited: &mut Inherited) {
     let session = record.session.id.clone();
     if !record.cgroup().exists() {
         watch::end(keeper, &record, None);
         info!(session, "the attached cgroup has gone while the daemon was away");
         return;
     }
-    let taken_up = raise(keeper, &record).and_then(|running| {
+    let taken_up = raise(keeper, &record, inherited).and_then(|running| {
         // Watched even when the worker refuses it: it must end some day.
         watch::start(keeper, &running)?;
         let standing = govern(keeper, &running)?;
@@ -185,7 +188,8 @@ pub(super) fn complain_of_strays(keeper: &Keeper) -> Result<(), Error> {
         if !keeper.paths.record(&name).exists() {
             warn!(
                 session = name,
-                "a cgroup is attached whose record is lost: it stays denied; `enforcer unmanage` frees it"
+                "a cgroup is attached whose record is lost: it stays denied; when nothing runs in it any more, \
+                 `enforcer unmanage` frees it"
             );
         }
     }

@@ -3,21 +3,19 @@
 //! A namespace that is not here is one that nobody listens in: connects from it are refused in the kernel, and that refusal
 //! is what brings the keeper here.
 
-use std::fs;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use tracing::{info, warn};
 
-use super::Live;
+use super::{Live, members};
 use crate::Error;
-use crate::backstop::{Backstop, Shared};
+use crate::backstop::{Backstop, Shared, table_of};
 use crate::cgroup;
 use crate::error::Doing;
 use crate::keeper::Keeper;
+use crate::keeper::hand_over::{self, Inherited};
 use crate::keeper::sessions::unexpected;
+use crate::kernel::Listening;
 use crate::message::{Namespace, Session, ToKeeper, ToWorker};
 use crate::netns::{Listeners, Netns};
 use crate::session::Record;
@@ -30,7 +28,7 @@ const LO: u32 = 1;
 
 /// One namespace that we listen in.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(in crate::keeper) struct Served {
     netns: Netns,
     inode: u64,
     listeners: Listeners,
@@ -44,12 +42,19 @@ pub(super) struct Served {
 
 impl Live {
     /// Brings what we listen in together with what the session's processes are in.
-    pub(super) fn look(&self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
-        let in_use = in_use(&record.cgroup).doing(|| "see the session's network namespaces".into())?;
+    pub(super) fn look(
+        &self,
+        keeper: &Keeper,
+        record: &Record,
+        inherited: &mut Inherited,
+    ) -> Result<(), Error> {
+        let in_use =
+            members::in_use(&record.cgroup).doing(|| "see the session's network namespaces".into())?;
         let mut namespaces = self.namespaces();
         let (stay, gone): (Vec<_>, Vec<_>) =
             namespaces.drain(..).partition(|served| in_use.iter().any(|(inode, _)| *inode == served.inode));
         *namespaces = stay;
+        let mut changed = !gone.is_empty();
         for served in gone {
             info!(session = record.session.id, cookie = served.netns.cookie, "network namespace left");
             if let Err(error) = served.leave(keeper, self, &record.session) {
@@ -67,7 +72,7 @@ impl Live {
                 );
                 break;
             }
-            match Served::open(keeper, self, record, pid) {
+            match Served::open(keeper, self, record, pid, inherited) {
                 Ok(served) => {
                     info!(
                         session = record.session.id,
@@ -76,6 +81,7 @@ impl Live {
                         "listening in a network namespace"
                     );
                     namespaces.push(served);
+                    changed = true;
                 }
                 // Its processes may be gone by now; what is there next second is tried again.
                 Err(error)
@@ -95,13 +101,20 @@ impl Live {
         for served in namespaces.iter_mut() {
             served.guard_devices(self);
         }
+        if changed {
+            hand_over::forget(&record.session.id);
+            for served in namespaces.iter() {
+                hand_over::store(&record.session.id, &served.listeners.sockets);
+            }
+        }
         Ok(())
     }
 
     /// A namespace that others have come into is not the session's own any more, and the reverse.
     pub(super) fn look_around(&self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
         for served in self.namespaces().iter_mut() {
-            let private = is_private(served.inode, &record.cgroup).doing(|| "look for neighbours".into())?;
+            let private =
+                members::is_private(served.inode, &record.cgroup).doing(|| "look for neighbours".into())?;
             if private != served.listeners.at.private {
                 info!(
                     session = record.session.id,
@@ -126,13 +139,23 @@ impl Live {
 }
 
 impl Served {
-    fn open(keeper: &Keeper, live: &Live, record: &Record, pid: u32) -> Result<Self, Error> {
+    fn open(
+        keeper: &Keeper,
+        live: &Live,
+        record: &Record,
+        pid: u32,
+        inherited: &mut Inherited,
+    ) -> Result<Self, Error> {
         let doing = || format!("enter the network namespace of process {pid}");
         let netns = Netns::of_process(pid).doing(doing)?;
         let inode = netns.inode().doing(doing)?;
-        let private = is_private(inode, &record.cgroup).doing(|| "look for neighbours".into())?;
-        let listeners =
-            netns.open_shared_listeners(private, &|socket| keeper.programs.prepare_listener(socket))?;
+        let private = members::is_private(inode, &record.cgroup).doing(|| "look for neighbours".into())?;
+        let listeners = match handed_over(keeper, record, &netns, private, inherited)? {
+            Some(listeners) => listeners,
+            None => {
+                netns.open_shared_listeners(private, &|socket| keeper.programs.prepare_listener(socket))?
+            }
+        };
         let mut served = Served {
             netns,
             inode,
@@ -152,7 +175,7 @@ impl Served {
         if self.by == keeper.worker.generation() {
             return Ok(());
         }
-        let descriptors: Vec<_> = self.listeners.sockets.iter().map(AsFd::as_fd).collect();
+        let descriptors: Vec<_> = self.listeners().collect();
         let (id, netns_cookie) = (session.id.clone(), self.netns.cookie);
         let serve = |seq| ToWorker::Serve { seq, session: id, netns_cookie };
         let (generation, answer) = keeper.worker.call(serve, &descriptors)?;
@@ -179,13 +202,13 @@ impl Served {
         let cookie = self.netns.cookie;
         keeper.worker.tell(&ToWorker::Left { session: session.id.clone(), netns_cookie: cookie });
         let expelled = keeper.programs.expel(session.cgroup_id, cookie).map_err(Error::from);
-        let unloaded = keeper.backstop.unload(&table(session), &self.netns);
+        let unloaded = keeper.backstop.unload(&table_of(&session.id), &self.netns);
         let released = live.attachment.release_devices(cookie).doing(|| "let go of the devices".into());
         expelled.and(unloaded).and(released)
     }
 
     fn load_backstop(&mut self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
-        let table = table(&record.session);
+        let table = table_of(&record.session.id);
         if self.listeners.at.private {
             keeper.backstop.load_as(&table, &self.netns)?;
         } else {
@@ -228,6 +251,10 @@ impl Served {
         }
     }
 
+    pub(in crate::keeper) fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.sockets.iter().map(AsFd::as_fd)
+    }
+
     pub(super) fn netns(&self) -> &Netns {
         &self.netns
     }
@@ -247,42 +274,18 @@ impl Served {
     }
 }
 
-/// The session's own table, in whatever namespace.
-fn table(session: &Session) -> String {
-    format!("enforcer-{}", session.id)
-}
-
-/// Inodes of the network namespaces that the cgroup's processes are in, each with one of them.
-fn in_use(cgroup: &Path) -> io::Result<Vec<(u64, u32)>> {
-    let mut found: Vec<(u64, u32)> = Vec::new();
-    for pid in cgroup::processes(cgroup)? {
-        // It may be gone by now.
-        if let Ok(inode) = netns_of(pid)
-            && !found.iter().any(|(known, _)| *known == inode)
-        {
-            found.push((inode, pid));
-        }
-    }
-    Ok(found)
-}
-
-fn netns_of(pid: u32) -> io::Result<u64> {
-    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
-}
-
-/// Nobody but the cgroup's processes is in the namespace. Our own is everybody's.
-fn is_private(inode: u64, cgroup: &Path) -> io::Result<bool> {
-    if netns_of(std::process::id())? == inode {
-        return Ok(false);
-    }
-    let hierarchy = cgroup::hierarchy().map_err(io::Error::other)?;
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if netns_of(pid).is_ok_and(|other| other == inode)
-            && !cgroup::of_process(pid, &hierarchy).is_ok_and(|path| path.starts_with(cgroup))
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// The listeners that an earlier keeper opened for this session. Which ones: the kernel redirects its connects to them still.
+fn handed_over(
+    keeper: &Keeper,
+    record: &Record,
+    netns: &Netns,
+    private: bool,
+    inherited: &mut Inherited,
+) -> Result<Option<Listeners>, Error> {
+    let Some(before) = keeper.programs.admitted(record.session.cgroup_id, netns.cookie)? else {
+        return Ok(None);
+    };
+    let at = Listening { private, ..before };
+    let wanted = netns.shared_listeners(at).doing(|| "look into the network namespace".into())?;
+    Ok(inherited.listeners(netns.cookie, &wanted).map(|sockets| Listeners { at, sockets }))
 }

@@ -110,8 +110,10 @@ fn install_in(dir: &Path, pid: u32, ca_pem: &str) -> Result<Vec<PathBuf>, Error>
         .doing(doing)?;
     fs::remove_dir_all(&host).doing(doing)?;
     let own_peers = peer_groups("/proc/self/mountinfo").doing(doing)?;
+    // As seen from its root. In there `/proc` may know its own processes only, and not ours.
+    let mounts = mount_points(&format!("/proc/{pid}/mountinfo")).doing(doing)?;
     namespace
-        .within(|| trees.into_iter().map(|(tree, to)| show(&tree, &to, &own_peers)).collect())
+        .within(|| trees.into_iter().map(|(tree, to)| show(&tree, &to, &mounts, &own_peers)).collect())
         .doing(|| format!("mount trust stores for process {pid}"))
 }
 
@@ -121,15 +123,15 @@ fn tree(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// In the workload's view: mounts over where `to` really is.
-fn show(tree: &OwnedFd, to: &Path, own_peers: &[String]) -> io::Result<PathBuf> {
+fn show(tree: &OwnedFd, to: &Path, mounts: &[MountPoint], own_peers: &[String]) -> io::Result<PathBuf> {
     let target = fs::canonicalize(to)?;
     // A mount under a shared one appears wherever that one does.
-    let (_, below) = mount_points("/proc/thread-self/mountinfo")?
-        .into_iter()
+    let (_, below) = mounts
+        .iter()
         .filter(|(point, _)| target.starts_with(point))
         .max_by_key(|(point, _)| point.as_os_str().len())
         .ok_or(io::ErrorKind::NotFound)?;
-    if below.is_some_and(|group| own_peers.contains(&group)) {
+    if below.as_ref().is_some_and(|group| own_peers.contains(group)) {
         return Err(io::Error::other(format!("a mount at {} would be seen on the host", target.display())));
     }
     rustix::mount::move_mount(tree, "", CWD, &target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
@@ -137,8 +139,10 @@ fn show(tree: &OwnedFd, to: &Path, own_peers: &[String]) -> io::Result<PathBuf> 
     Ok(target)
 }
 
-/// Mount points, with the peer group of those that are shared.
-fn mount_points(table: &str) -> io::Result<Vec<(PathBuf, Option<String>)>> {
+/// A mount point, with its peer group if it is shared.
+type MountPoint = (PathBuf, Option<String>);
+
+fn mount_points(table: &str) -> io::Result<Vec<MountPoint>> {
     let text = fs::read_to_string(table)?;
     let parse = |line: &str| {
         let mut fields = line.split(" - ").next()?.split(' ').skip(4);

@@ -13,6 +13,7 @@ use crate::Error;
 use crate::error::Doing;
 use crate::events::NewNamespaces;
 use crate::keeper::Keeper;
+use crate::keeper::hand_over::{self, Inherited};
 use crate::keeper::sessions::{self, Running};
 use crate::message::ToWorker;
 use crate::session::Record;
@@ -52,7 +53,8 @@ fn watch(keeper: &Arc<Keeper>, running: &Running) {
             }
             return;
         }
-        let mut looked = live.look(keeper, record).and_then(|()| live.serve(keeper, record));
+        let mut looked =
+            live.look(keeper, record, &mut Inherited::default()).and_then(|()| live.serve(keeper, record));
         if look % THOROUGH == 0 {
             looked = looked.and(live.look_around(keeper, record));
             live.grade(record);
@@ -74,6 +76,7 @@ pub(super) fn end(keeper: &Keeper, record: &Record, running: Option<&Running>) -
         warn!(session = session.id, "cannot {what}: {error}");
     };
     keeper.worker.tell(&ToWorker::Ended { session: session.id.clone() });
+    hand_over::forget(&session.id);
     if let Err(error) = keeper.programs.release(session.cgroup_id) {
         complain("release the cgroup in the kernel", &error);
     }
