@@ -5,8 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use anyhow::Result;
+use enforcer_probe::{Needs, ROUTES, Sign};
+
 use crate::packet::{ICMP, ICMP6, IGMP, PROBE_GROUP_V4, PROBE_GROUP_V6, Packet, SCTP, TCP, UDP, UDPLITE};
-use crate::world::plan;
+use crate::world::{Output, World, plan};
 
 /// The counter outside saw such a packet: it left.
 pub type Judge = fn(&Packet) -> bool;
@@ -79,6 +82,38 @@ pub const JUDGES: &[(&str, Judge)] = &[
     ("scm-rights", |p| udp4(p, 4444) && p.contains(b"handed over")),
     ("pidfd-getfd", |p| udp4(p, 4444) && p.contains(b"taken")),
 ];
+
+/// Every way that would put a packet on the cable, tried one after the other by `run`, which is given the words of a command of
+/// `program`; names of those that did, and what each said.
+pub fn leaking(
+    world: &World,
+    program: &str,
+    run: impl Fn(&[String]) -> Result<Output>,
+) -> Result<(Vec<&'static str>, String)> {
+    let mut leaking = Vec::new();
+    let mut said = String::new();
+    for route in ROUTES.iter().filter(|route| route.needs == Needs::Nothing && route.sign == Sign::Packet) {
+        world.sniffer.quiet();
+        let mark = world.sniffer.mark();
+        let output = run(&[
+            program.to_owned(),
+            route.name.to_owned(),
+            format!("v4={}", plan::ATTACKER_V4),
+            format!("v6={}", plan::ATTACKER_V6),
+            format!("host={}", plan::HOST_V4),
+            format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
+            format!("group4={PROBE_GROUP_V4}"),
+            format!("group6={PROBE_GROUP_V6}"),
+            format!("name={}", plan::API),
+            format!("netns={}", world.host_netns.display()),
+        ])?;
+        said.push_str(&format!("{:<18} {}\n", route.name, output.all().trim()));
+        if !world.sniffer.since(mark).is_empty() {
+            leaking.push(route.name);
+        }
+    }
+    Ok((leaking, said))
+}
 
 /// The judge of this way, if it is about packets.
 pub fn judge(name: &str) -> Option<Judge> {

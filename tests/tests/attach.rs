@@ -4,10 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use enforcer_probe::{Needs, ROUTES, Sign};
-use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6};
+use enforcer_tests::probes;
+use enforcer_tests::world::container::{STAGE, UPSTREAM_CA};
 use enforcer_tests::world::workload::Workload;
-use enforcer_tests::world::{Daemon, World, plan};
+use enforcer_tests::world::{Daemon, Output, World, plan};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const POLICY: &str = r#"
@@ -45,29 +45,16 @@ fn injected(world: &World, path: &str) -> Option<bool> {
 /// Every probe that would put a packet on the cable; names of those that did.
 fn leaking(workload: &Workload<'_>) -> Vec<&'static str> {
     let world = workload.world;
-    let probes = ROUTES.iter().filter(|p| p.needs == Needs::Nothing && p.sign == Sign::Packet);
-    let mut leaking = Vec::new();
-    for probe in probes {
-        world.sniffer.quiet();
-        let mark = world.sniffer.mark();
-        let words = [
-            world.bin("probe").display().to_string(),
-            probe.name.to_owned(),
-            format!("v4={}", plan::ATTACKER_V4),
-            format!("v6={}", plan::ATTACKER_V6),
-            format!("host={}", plan::HOST_V4),
-            format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
-            format!("group4={PROBE_GROUP_V4}"),
-            format!("group6={PROBE_GROUP_V6}"),
-            format!("name={}", plan::API),
-            format!("netns={}", world.host_netns.display()),
-        ];
-        let output = workload.run(&words).unwrap();
-        println!("{:<18} {}", probe.name, output.all().trim());
-        if !world.sniffer.since(mark).is_empty() {
-            leaking.push(probe.name);
-        }
-    }
+    leaking_by(world, &world.bin("probe").display().to_string(), |words| workload.run(words))
+}
+
+fn leaking_by(
+    world: &World,
+    program: &str,
+    run: impl Fn(&[String]) -> anyhow::Result<Output>,
+) -> Vec<&'static str> {
+    let (leaking, said) = probes::leaking(world, program, run).unwrap();
+    println!("{said}");
     leaking
 }
 
@@ -262,6 +249,74 @@ fn a_workload_with_its_own_mounts_trusts_us_until_it_is_detached() {
     stays.abandon().unwrap();
 }
 
+/// Containers of an engine's, by the cgroup that they were started below, with everything of their own: file system, mounts,
+/// processes, network; root inside, with Docker's capabilities.
+#[test]
+fn containers_below_a_cgroup_are_governed_with_their_own_files_and_network() {
+    let world = World::new().unwrap();
+    let daemon = serving(&world);
+    let pod = world.pod().unwrap();
+    pod.start("first", &["sleep", "600"]).unwrap();
+    let probe = format!("{STAGE}/probe");
+    let resolve = format!("{}:443:{}", plan::API, plan::SERVER_V4);
+    let get = |path: &str, more: &[&str]| {
+        let url = format!("https://{}/v1/{path}", plan::API);
+        let mut words =
+            vec!["curl", "-sS", "-m", "10", "--resolve", &resolve, "-w", "%{http_code}", "-o", "/dev/null"];
+        words.extend(more);
+        words.push(&url);
+        pod.exec("first", &words).unwrap().all().trim().to_owned()
+    };
+    let roots = || pod.exec("first", &["cat", "/etc/ssl/certs/ca-certificates.crt"]).unwrap().stdout;
+    let (theirs, plain) = (["--cacert", UPSTREAM_CA], roots());
+    let leaks = |name: &str| {
+        let mark = world.sniffer.mark();
+        let (v4, v6) = (format!("v4={}", plan::ATTACKER_V4), format!("v6={}", plan::ATTACKER_V6));
+        println!("{}", pod.exec("first", &[probe.as_str(), name, &v4, &v6]).unwrap().all().trim());
+        !world.sniffer.since(mark).is_empty()
+    };
+
+    // 1
+    assert_eq!(get("before", &theirs), "200");
+    assert_eq!(injected(&world, "before"), Some(false));
+    let before = leaking_by(&world, &probe, |words| pod.exec("first", words));
+    for name in ["tcp4", "tcp6", "udp-sendto", "icmp-raw", "raw-hdrincl", "packet", "igmp-join"] {
+        assert!(before.contains(&name), "{name} proves nothing: {before:?}");
+    }
+
+    // 2
+    let said = daemon.cli_ok(&["attach", "bot", "--cgroup", pod.path()]).unwrap();
+    println!("{said}");
+    assert!(said.contains("trust     /etc/ssl/certs"), "{said}\n{}", daemon.log_text());
+    // Without a word about certificates.
+    assert_eq!(get("attached", &[]), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "attached"), Some(true));
+    let after = leaking_by(&world, &probe, |words| pod.exec("first", words));
+    assert!(after.is_empty(), "{after:?}\n{}", daemon.log_text());
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(status.contains("(its own): programs, nftables, tcx at eth0"), "{status}");
+    // One that starts later is governed from its first instruction.
+    let mark = world.sniffer.mark();
+    let target = format!("v4={}", plan::ATTACKER_V4);
+    for route in ["udp-sendto", "packet"] {
+        let again = format!("while :; do \"$@\" >> /tmp/{route}; sleep 0.1; done");
+        pod.start(route, &["sh", "-c", &again, "again", &probe, route, &target]).unwrap();
+        wait("it has tried", || pod.file(&format!("tmp/{route}")).lines().count() > 2);
+    }
+    let packets = world.sniffer.since(mark);
+    assert!(packets.is_empty(), "{packets:?}");
+
+    // 3
+    daemon.cli_ok(&["detach", "bot"]).unwrap();
+    assert_eq!(roots(), plain);
+    assert!(!get("after", &[]).contains("200"));
+    assert_eq!(get("after", &theirs), "200", "{}", daemon.log_text());
+    assert_eq!(injected(&world, "after"), Some(false));
+    for name in ["tcp6", "packet"] {
+        assert!(leaks(name), "{name} does not get out any more");
+    }
+}
+
 /// A namespace that comes later is refused first, told to the keeper by the kernel, and then listened in.
 #[test]
 fn a_new_namespace_is_refused_until_it_is_listened_in_and_the_end_of_the_cgroup_ends_the_session() {
@@ -331,6 +386,42 @@ fn what_cannot_be_attached_is_refused_with_a_reason() {
     let again = daemon.cli(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
     assert!(!again.ok() && again.stderr.contains("attached already"), "{again}");
     assert!(!daemon.cli(&["detach", "nobody"]).unwrap().ok());
+}
+
+/// Whoever runs would be free: `unmanage` waits for their end.
+#[test]
+fn unmanage_lets_go_of_nothing_while_somebody_runs_in_an_attached_cgroup() {
+    let world = World::new().unwrap();
+    let mut daemon = serving(&world);
+    let workload = world.service("svc", 61_991).unwrap();
+    let stays = workload.spawn(&["sleep", "300"]).unwrap();
+    wait("it runs", || !std::fs::read_to_string(workload.cgroup.join("cgroup.procs")).unwrap().is_empty());
+    assert!(leaks(&workload, "tcp4"));
+    daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
+    daemon.stop().unwrap();
+
+    for words in [&["unmanage"][..], &["unmanage", "--yes"]] {
+        let refused = daemon.cli(words).unwrap();
+        assert_eq!(refused.code, Some(1), "{refused}");
+        assert!(refused.stderr.contains(workload.path()), "{refused}");
+        assert!(refused.stderr.contains("enforcer detach bot-"), "{refused}");
+    }
+    assert!(!leaks(&workload, "tcp4"), "it holds without a daemon, and after a refusal");
+
+    // Its record is lost: the kernel knows all the same.
+    for record in std::fs::read_dir(daemon.settings.run_dir.join("sessions")).unwrap().flatten() {
+        std::fs::remove_file(record.path()).unwrap();
+    }
+    assert_eq!(daemon.cli(&["unmanage", "--yes"]).unwrap().code, Some(1));
+    workload.kill().unwrap();
+    stays.abandon().unwrap();
+    let empty = || std::fs::read_to_string(workload.cgroup.join("cgroup.procs")).unwrap().is_empty();
+    wait("nothing runs in it", empty);
+    daemon.cli_ok(&["unmanage", "--yes"]).unwrap();
+    assert!(!daemon.settings.pins.exists());
+    let tables = world.on_host(&["nft", "list", "tables"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&tables.stdout).trim(), "", "a table is left");
+    assert!(leaks(&workload, "tcp4"), "what is started in it now is nobody's agent");
 }
 
 const CONNECT: &str = "import socket, sys\n\

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use enforcer_probe::{Open, ROUTES, Sign};
-use enforcer_tests::world::{Daemon, Output, World, command};
+use enforcer_tests::world::{Daemon, Output, Running, World, command};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(170);
@@ -113,4 +114,73 @@ fn the_daemon_proves_on_a_timer() {
     // The next one may be under way: it ends with the daemon.
     daemon.stop().unwrap();
     assert!(daemon.ours(&[]).is_empty(), "{:?}", daemon.ours(&[]));
+}
+
+/// Everything that holds the session is taken away by the host's root, after the launch and before the attempts: the proof sees it.
+/// The stage holds back the attempts meanwhile; the daemon's view of the program's path is a gate before the real one.
+#[test]
+fn a_session_whose_lines_were_all_taken_away_is_found_out() {
+    let world = World::new().unwrap();
+    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
+    let gate = world.dir.join("gate");
+    fs::create_dir(&gate).unwrap();
+    fs::set_permissions(&gate, fs::Permissions::from_mode(0o1777)).unwrap();
+    let (real, program) = (world.bin("enforcer"), world.dir.join("bin/tried"));
+    // The first launch tries the programs alone, and goes on; the second is the agent as it is.
+    let script = format!(
+        "#!/bin/sh\ncd {}\nif mkdir first 2> /dev/null; then exec {real} \"$@\"; fi\n\
+         echo > second\nwhile [ ! -e go ]; do sleep 0.1; done\nexec {real} \"$@\"\n",
+        gate.display(),
+        real = real.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let line = format!(
+        "mount --bind {} {program} && exec {program} --config {} --json prove bot",
+        real.display(),
+        daemon.config.display(),
+        program = program.display()
+    );
+    let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &line];
+    let proving = Running::spawn(world.on_host(&words), None).unwrap();
+
+    let deadline = Instant::now() + LIMIT;
+    while !gate.join("second").exists() {
+        assert!(Instant::now() < deadline, "no second launch\n{}", daemon.log_text());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let sessions = fs::read_dir(daemon.settings.run_dir.join("netns")).unwrap().flatten();
+    let pin = sessions.map(|entry| entry.path()).next().expect("the session that waits");
+    let links: Vec<String> = fs::read_dir(&daemon.settings.pins)
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("link_"))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    let probe = world.bin("probe").display().to_string();
+    let inside = format!("nsenter --net={} --", pin.display());
+    let away = format!(
+        "{probe} detach {} && {inside} nft flush ruleset && {inside} ip link add out type veth peer name far \
+         && {inside} ip link set far up && {inside} ip link set out arp off up \
+         && {inside} ip addr add 198.51.100.1/24 dev out && {inside} ip route add default dev out",
+        links.join(" ")
+    );
+    let taken = command::run(world.on_host(&["sh", "-c", &away]), Duration::from_secs(20)).unwrap();
+    assert!(taken.ok(), "{taken}");
+    fs::write(gate.join("go"), "").unwrap();
+
+    let output = proving.finish(LIMIT).unwrap();
+    assert_eq!(output.code, Some(8), "{output}\n--- daemon\n{}", daemon.log_text());
+    let table = table(&output);
+    for route in ["tcp4", "udp-sendto", "udp-connect"] {
+        assert_eq!(table[route]["agent"], "out", "{route}: {output}");
+    }
+    // What nobody took away still holds.
+    assert_eq!(table["packet"]["agent"], "held", "{output}");
+    let receipts = daemon.receipts().unwrap();
+    let alarm = receipts.iter().find(|r| r.to_string().contains("proof_failed")).unwrap();
+    assert!(alarm.to_string().contains("udp-sendto"), "{alarm}");
+    assert!(daemon.log_text().contains("NOT PROVED"), "{}", daemon.log_text());
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(status.contains("proof     ! bot got out"), "{status}");
 }

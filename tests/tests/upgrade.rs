@@ -162,7 +162,7 @@ impl<'w> Attached<'w> {
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "waited until {what}");
         std::thread::sleep(Duration::from_millis(20));

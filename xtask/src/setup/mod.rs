@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iodine", "another one, for whole packets"),
     ("knot-dnsutils", "kdig, which asks over TLS, HTTPS and QUIC"),
     ("nftables", "the second line in an attached namespace"),
+    ("runc", "starts the containers that the tests attach"),
     ("openssl", "looks at certificates in tests"),
     ("python3", "a runtime that agents use"),
     ("python3-requests", "its best known HTTP client"),

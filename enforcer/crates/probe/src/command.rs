@@ -24,6 +24,7 @@ pub fn main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         }
         "serve" => host::serve(&rest),
         "pin" => host::pin(&rest),
+        "detach" => host::detach(&rest),
         "each" => each(),
         "hold" => hold(),
         "loop" => repeat(&rest, &to),

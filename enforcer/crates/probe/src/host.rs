@@ -16,6 +16,7 @@ use crate::{Attempt, BANNER, Targets, Verdict, dgram};
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_OBJ_PIN: i32 = 6;
 const BPF_OBJ_GET: i32 = 7;
+const BPF_LINK_DETACH: i32 = 34;
 
 /// A server of an agent's own on its loopback.
 pub(crate) fn serve(rest: &[String]) -> ExitCode {
@@ -52,6 +53,30 @@ pub(crate) fn pin(rest: &[String]) -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Detaches the pinned links of these paths, which root of the host may. For the stage: a line that holds is taken away.
+pub(crate) fn detach(rest: &[String]) -> ExitCode {
+    for path in rest {
+        let Ok(name) = CString::new(path.as_str()) else { return ExitCode::from(2) };
+        let attributes = [name.as_ptr() as u64, 0, 0];
+        let (pointer, size) = as_bytes(&attributes);
+        // SAFETY: the attributes have BPF_OBJ_GET's layout and outlive the call, as does the name.
+        let opened =
+            check("BPF_OBJ_GET", unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, pointer, size) });
+        let detached = opened.and_then(|fd| {
+            let link = Fd(fd as i32);
+            let attributes = [link.0 as u64];
+            let (pointer, size) = as_bytes(&attributes);
+            // SAFETY: the attributes have BPF_LINK_DETACH's layout, a descriptor and zeroes, and outlive the call.
+            check("BPF_LINK_DETACH", unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, pointer, size) })
+        });
+        if let Err(why) = detached {
+            eprintln!("{path}: {why}");
+            return ExitCode::from(1);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// A namespace of one's own, as root in it, and then out.
