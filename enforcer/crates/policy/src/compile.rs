@@ -80,13 +80,9 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         rules.push(Arc::new(rule));
         conditions.push(condition);
     }
-    let (mut deny, mut allow) = (Index::default(), Index::default());
-    for (number, condition) in conditions.iter().enumerate() {
-        let index = if number < denies { &mut deny } else { &mut allow };
-        index.insert(number, condition);
-    }
-    let looks = |(number, conditions): (usize, &Conditions)| conditions.checks.wanted().map(|_| number);
-    let body_rules: Vec<usize> = conditions.iter().enumerate().filter_map(looks).collect();
+    let (of_deny, of_allow) = conditions.split_at(denies);
+    let (deny, allow) = (Index::new(0, true, of_deny), Index::new(denies, false, of_allow));
+    let reads_bodies = conditions.iter().any(|conditions: &Conditions| conditions.checks.wanted().is_some());
     let raw = conditions.iter().filter(|conditions| conditions.carriage == Carriage::Raw);
     let raw_ports = raw.filter_map(|conditions| conditions.port).collect();
     let mut policy = AgentPolicy {
@@ -101,7 +97,7 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         owner: document.owner,
         revision: revision(&file.text),
         durability: document.durability,
-        body_rules,
+        reads_bodies,
         rules,
         conditions,
         denies,

@@ -2,13 +2,15 @@
 //!
 //! Only for files without errors. A warning never changes what a policy does.
 
+use std::cell::Cell;
+
 use crate::canon::Scheme;
 use crate::diagnostics::{File, Finding, Report};
 use crate::document::{Document, RuleText};
-use crate::matcher::HostPattern;
+use crate::matcher::{HostPattern, Index};
 use crate::policy::Mode;
 
-/// Pairs of rules compared for W031. Enough for a thousand rules; beyond, the check stops quietly.
+/// Pairs of rules compared for W031, of the same host and with paths alike. Beyond, the check stops quietly.
 const MAX_PAIRS: usize = 1_000_000;
 
 pub(crate) fn check(file: &File, document: &Document, report: &mut Report) {
@@ -55,24 +57,27 @@ fn credential_reach(file: &File, rule: &RuleText, report: &mut Report) {
 
 /// W031: rules that never decide, because one before them takes all their requests.
 fn unreachable(file: &File, document: &Document, report: &mut Report) {
-    let mut pairs = 0;
+    let index = |rules: &[RuleText]| Index::new(0, false, rules.iter().map(|rule| &rule.conditions));
+    let (deny, allow) = (index(&document.deny), index(&document.allow));
+    let pairs = Cell::new(0);
     for (number, rule) in document.allow.iter().enumerate() {
-        let denied =
-            document.deny.iter().map(|first| (first, "this deny rule already blocks every such request"));
-        let earlier = document
-            .allow
-            .iter()
-            .take(number)
-            .map(|first| (first, "this rule already takes every such request"));
-        let first = denied.chain(earlier).take_while(|_| {
-            pairs += 1;
-            pairs <= MAX_PAIRS
-        });
-        let Some((first, why)) =
-            first.into_iter().find(|(first, _)| first.conditions.covers(&rule.conditions))
-        else {
-            continue;
+        let covers = |rules: &[RuleText], first: usize| {
+            pairs.set(pairs.get() + 1);
+            let first = rules.get(first).filter(|_| pairs.get() <= MAX_PAIRS);
+            first.is_some_and(|first| first.conditions.covers(&rule.conditions))
         };
+        let denied = deny.first_above(&rule.conditions, |first| covers(&document.deny, first));
+        let earlier =
+            || allow.first_above(&rule.conditions, |first| first < number && covers(&document.allow, first));
+        let first = match denied {
+            Some(first) => {
+                document.deny.get(first).map(|r| (r, "this deny rule already blocks every such request"))
+            }
+            None => earlier()
+                .and_then(|first| document.allow.get(first))
+                .map(|r| (r, "this rule already takes every such request")),
+        };
+        let Some((first, why)) = first else { continue };
         report.push(
             Finding::warning(
                 "W031",

@@ -83,8 +83,8 @@ pub struct AgentPolicy {
     pub(crate) conditions: Vec<Conditions>,
     /// rules below this number deny
     pub(crate) denies: usize,
-    /// numbers of the rules that look into bodies
-    pub(crate) body_rules: Vec<usize>,
+    /// does any rule look into bodies?
+    pub(crate) reads_bodies: bool,
     pub(crate) deny: Index,
     pub(crate) allow: Index,
     pub(crate) credentials: Vec<CredentialSpec>,
@@ -149,9 +149,12 @@ impl AgentPolicy {
     /// What a request is to its server beyond method and path, for receipts: an operation, a tool, refs,
     /// never values. Of the first rule for it that looks into requests.
     pub fn action(&self, request: &Request, at: Moment) -> Option<String> {
-        let looking =
-            |conditions: &&Conditions| !conditions.checks.is_empty() && conditions.takes_head(request, at);
-        self.conditions.iter().filter(looking).find_map(|conditions| action(&conditions.checks, request))
+        let told = |number: usize| {
+            let looking = |c: &&Conditions| !c.checks.is_empty() && c.takes_head(request, at);
+            self.conditions.get(number).filter(looking).and_then(|c| action(&c.checks, request))
+        };
+        let first = self.deny.first_for(request, told).or_else(|| self.allow.first_for(request, told));
+        first.map(|(_, action)| action)
     }
 
     /// `dns.private_addresses`: special-purpose destinations the policy names.

@@ -24,7 +24,7 @@ fn the_compiled_decision_is_the_plain_one() {
         let compiled = PolicySet::compile(&[source]).unwrap_or_else(|report| panic!("{report}\n{text}"));
         let agent = compiled.set.agent("bot").unwrap();
         for _ in 0..requests {
-            let query = Query::random(&mut random);
+            let query = Query::random(&mut random, policy.crowd);
             let url = query.url();
             let request = Request::parse(query.method, &url).unwrap_or_else(|error| panic!("{error}: {url}"));
             let at =
@@ -59,6 +59,8 @@ const FITS: &str = "a String takes every write";
 struct Policy {
     deny: Vec<Rule>,
     allow: Vec<Rule>,
+    /// where many rules are for few hosts
+    crowd: Option<&'static [&'static str]>,
 }
 
 /// Absent fields are `None` or empty, as in the file.
@@ -91,6 +93,8 @@ const PATTERNS: &[&str] = &[
     "2001:db8::1",
     "*.a.x.example",
 ];
+/// Templates then overlap in many ways.
+const CROWD: [&str; 2] = ["a.x.example", "*.x.example"];
 const HOSTS: &[&str] = &[
     "a.x.example",
     "b.x.example",
@@ -106,10 +110,13 @@ const PORTS: &[u16] = &[80, 443, 8443];
 
 impl Policy {
     fn random(random: &mut Random) -> Self {
+        let crowd: Option<&[&str]> = (random.below(4) == 0).then_some(&CROWD);
         let rules = |random: &mut Random, most, deny| {
-            (0..random.below(most)).map(|_| Rule::random(random, deny)).collect::<Vec<Rule>>()
+            let patterns = crowd.unwrap_or(PATTERNS);
+            (0..random.below(most)).map(|_| Rule::random(random, deny, patterns)).collect::<Vec<Rule>>()
         };
-        Policy { deny: rules(random, 4, true), allow: rules(random, 7, false) }
+        let (denies, allows) = if crowd.is_some() { (9, 60) } else { (4, 7) };
+        Policy { deny: rules(random, denies, true), allow: rules(random, allows, false), crowd }
     }
 
     fn yaml(&self) -> String {
@@ -170,14 +177,14 @@ impl Policy {
 }
 
 impl Rule {
-    fn random(random: &mut Random, deny: bool) -> Self {
+    fn random(random: &mut Random, deny: bool, patterns: &[&'static str]) -> Self {
         let some = |random: &mut Random, from: &[&'static str]| {
             let mut chosen: Vec<&str> = (0..1 + random.below(2)).map(|_| random.of(from)).collect();
             chosen.dedup();
             chosen
         };
         Rule {
-            hosts: if deny && random.below(3) == 0 { Vec::new() } else { some(random, PATTERNS) },
+            hosts: if deny && random.below(3) == 0 { Vec::new() } else { some(random, patterns) },
             protocol: (random.below(4) == 0).then(|| random.of(&["http", "https"])),
             port: (random.below(5) == 0).then(|| random.of(PORTS)),
             methods: if random.below(2) == 0 { Vec::new() } else { some(random, METHODS) },
@@ -214,7 +221,7 @@ impl Rule {
 }
 
 impl Query {
-    fn random(random: &mut Random) -> Self {
+    fn random(random: &mut Random, crowd: Option<&[&'static str]>) -> Self {
         let mut path: String = (0..random.below(5)).map(|_| format!("/{}", random.of(SEGMENTS))).collect();
         if path.is_empty() || random.below(5) == 0 {
             path.push('/');
@@ -223,7 +230,7 @@ impl Query {
         let own = if protocol == "http" { 80 } else { 443 };
         Query {
             protocol,
-            host: random.of(HOSTS),
+            host: random.of(crowd.map_or(HOSTS, |_| &HOSTS[..2])),
             port: if random.below(6) == 0 { random.of(PORTS) } else { own },
             method: random.of(METHODS),
             path,

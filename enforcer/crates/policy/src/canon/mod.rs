@@ -18,7 +18,7 @@ pub use host::Host;
 pub use method::Method;
 pub use request::{Request, Scheme, authority};
 pub use target::Target;
-pub(crate) use target::{decoded_segment, decoded_segment_eq, path_literal, segments};
+pub(crate) use target::{cmp_decoded_segment, decoded_segment, decoded_segment_eq, path_literal, segments};
 
 /// Why bytes could not be made canonical. `code` is stable, for receipts and refusals.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@
 //!
 //! Left out: what the query means. `body::form` reads its pairs for rules that ask.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::{RequestError, shown};
@@ -236,6 +237,11 @@ pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> + Clone {
 /// Does an encoded segment stand for this text? Without building it.
 pub(crate) fn decoded_segment_eq(segment: &str, literal: &str) -> bool {
     decode(segment).eq(literal.bytes())
+}
+
+/// How what an encoded segment stands for compares with this text.
+pub(crate) fn cmp_decoded_segment(segment: &str, literal: &str) -> Ordering {
+    if segment.contains('%') { decode(segment).cmp(literal.bytes()) } else { segment.cmp(literal) }
 }
 
 /// What an encoded segment stands for.

@@ -33,14 +33,14 @@ impl AgentPolicy {
             Judged::Yes(template) if counts(number) => Some(template),
             Judged::Yes(_) | Judged::No | Judged::Needs(_) => None,
         };
-        if let Some((number, _)) = self.deny.first(&request.host, denies) {
+        if let Some((number, _)) = self.deny.first_for(request, denies) {
             return Decision::Deny { rule: self.rules.get(number).cloned() };
         }
         let may_allow = |number: usize| match judge(number) {
             Judged::No => None,
             judged @ (Judged::Yes(_) | Judged::Needs(_)) => Some(judged),
         };
-        let Some((number, judged)) = self.allow.first(&request.host, may_allow) else {
+        let Some((number, judged)) = self.allow.first_for(request, may_allow) else {
             return Decision::Deny { rule: None };
         };
         let wanted = self.wanted(request, at);
@@ -56,17 +56,24 @@ impl AgentPolicy {
     /// What the deny rules have to see of the body, and the allow rules up to the first that needs
     /// nothing of it. Nothing, once the body has been read.
     fn wanted(&self, request: &Request, at: Moment) -> Option<Wanted> {
-        if !matches!(request.body, Body::Unread) || self.body_rules.is_empty() {
+        if !matches!(request.body, Body::Unread) || !self.reads_bodies {
             return None;
         }
         let judge = |number: usize| self.conditions.get(number).map_or(Judged::No, |c| c.judge(request, at));
         let settles = |number: usize| matches!(judge(number), Judged::Yes(_)).then_some(());
-        let settled = self.allow.first(&request.host, settles).map_or(usize::MAX, |(number, ())| number);
-        let needs = |number: &usize| match judge(*number) {
-            Judged::Needs(wanted) => Some(wanted),
-            Judged::Yes(_) | Judged::No => None,
+        let settled = self.allow.first_for(request, settles).map_or(usize::MAX, |(number, ())| number);
+        let mut all: Option<Wanted> = None;
+        let mut needs = |list: &[usize]| {
+            for &number in list.iter().take_while(|number| **number < settled) {
+                match judge(number) {
+                    Judged::Needs(wanted) => all = Some(all.map_or(wanted, |all| all.and(wanted))),
+                    Judged::Yes(_) | Judged::No => {}
+                }
+            }
         };
-        self.body_rules.iter().take_while(|number| **number < settled).filter_map(needs).reduce(Wanted::and)
+        self.deny.candidates(request, &mut needs);
+        self.allow.candidates(request, &mut needs);
+        all
     }
 
     /// Could any allow rule match this endpoint? For the TLS handshake, before a request is seen.

@@ -41,6 +41,8 @@ pub struct Finding {
 pub(crate) struct File {
     pub(crate) name: Arc<str>,
     pub(crate) text: Arc<str>,
+    /// where each line starts
+    lines: Arc<[usize]>,
 }
 
 /// Bytes of a file a person should look at.
@@ -172,19 +174,25 @@ pub(crate) fn is_bidi(c: char) -> bool {
 
 impl File {
     pub(crate) fn new(name: &str, text: &str) -> Self {
-        File { name: name.into(), text: text.into() }
+        let after = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        File { name: name.into(), text: text.into(), lines: std::iter::once(0).chain(after).collect() }
     }
 
     /// Line and column, both from 1, the column in characters.
     pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(&self.text);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(line_start..).map_or(0, |line| line.chars().count());
-        (before.bytes().filter(|b| *b == b'\n').count() + 1, column + 1)
+        let line = self.line(offset);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let column = self.text.get(start..offset).map_or(0, |line| line.chars().count());
+        (line, column + 1)
+    }
+
+    /// From 1.
+    fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset).max(1)
     }
 
     /// `file:line`, as receipts and explanations name a rule's place.
     pub(crate) fn place(&self, span: &Span) -> String {
-        format!("{}:{}", self.name, self.position(span.start).0)
+        format!("{}:{}", self.name, self.line(span.start))
     }
 }

@@ -18,6 +18,7 @@ mod query;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub(crate) use check::{Check, Glob, Kind, Literal, Pattern, Stops, Test};
 pub(crate) use checks::{Checks, Held, action};
@@ -101,8 +102,8 @@ pub(crate) enum Unmet {
 
 impl Conditions {
     pub(crate) fn judge(&self, request: &Request, at: Moment) -> Judged<'_> {
-        if !self.reaches(request.scheme, &request.host, request.port, at)
-            || !self.takes_method(&request.method)
+        if !self.takes_method(&request.method)
+            || !self.reaches(request.scheme, &request.host, request.port, at)
         {
             return Judged::No;
         }
@@ -231,7 +232,10 @@ impl Conditions {
 
     /// Would it match if every check held?
     pub(crate) fn takes_head(&self, request: &Request, at: Moment) -> bool {
-        self.unmet_head(request, at).is_empty()
+        self.reaches(request.scheme, &request.host, request.port, at)
+            && self.takes_method(&request.method)
+            && self.template(&request.target).is_some()
+            && self.takes_slashes(&request.target)
     }
 
     /// Is there nothing in it that a method and a URL do not tell?
@@ -266,10 +270,7 @@ impl Conditions {
 
     fn template(&self, target: &Target) -> Option<&Template> {
         let find = |path: &str| {
-            let path = match path.strip_suffix('/') {
-                Some(shorter) if self.wide && !shorter.is_empty() => shorter,
-                _ => path,
-            };
+            let path = bare(path, self.wide);
             self.templates.iter().find(|template| template.matches(path))
         };
         let as_sent = find(target.path());
@@ -277,5 +278,13 @@ impl Conditions {
             return as_sent;
         }
         target.decoded_slashes().and_then(|path| find(&path))
+    }
+}
+
+/// A path as a rule sees it: a wide one is blind to a final `/`.
+fn bare(path: &str, wide: bool) -> &str {
+    match path.strip_suffix('/') {
+        Some(shorter) if wide && !shorter.is_empty() => shorter,
+        _ => path,
     }
 }

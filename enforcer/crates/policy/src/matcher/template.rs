@@ -18,7 +18,7 @@ pub struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     /// Decoded. Empty only as the last one, after a final `/`.
     Literal(String),
     /// Exactly one, and not the empty one; `{name}` has a name.
@@ -90,6 +90,10 @@ impl Template {
     /// Is there a `%2F` in one of its segments?
     pub(crate) fn has_encoded_slash(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Literal(text) if text.contains('/')))
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     pub(crate) fn is_any(&self) -> bool {
