@@ -5,7 +5,6 @@
 //! [`Gate::admit_tunnel`] and [`Gate::admit_forward`] do the same for a connection that is relayed unread, to an upstream
 //! or to a port of the host's. Every no is written down before it is told. A yes can be taken back: see [`lifeline`].
 
-pub mod doh;
 mod forward;
 pub mod lifeline;
 pub mod limit;
@@ -20,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use enforcer_policy::{
-    AgentPolicy, Body, Decision, Mode, Moment, Observed, PolicySet, Reader, Request, Rule,
+    AgentPolicy, Body, DNS_OVER_HTTPS, Decision, Mode, Moment, Observed, PolicySet, Reader, Request, Rule,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -352,8 +351,8 @@ impl Gate {
             }
         }
         intent.template = Some(template.as_str().to_owned());
-        if doh::is_path(request.target.path()) && !doh::is_written_out(template.as_str()) {
-            return Err(No::because(Code::DnsOverHttps, doh::REASON.to_owned()));
+        if template.catches_dns(request) {
+            return Err(No::because(Code::DnsOverHttps, DNS_OVER_HTTPS.to_owned()));
         }
         let place = self.place(policy).await?;
         match self.take(&meters::rates(policy, &rule, &template, request)?) {

@@ -102,11 +102,14 @@ impl AgentPolicy {
             form => Body::form(form),
         };
         let Ok(body) = body else { return ("refuse body_unreadable".to_owned(), None) };
-        let decision = match Request::parse(method, url) {
-            Ok(request) => self.decide(&Request { body, ..request }, Moment::ANY),
+        let request = match Request::parse(method, url) {
+            Ok(request) => Request { body, ..request },
             Err(error) => return (format!("refuse {}", error.code), None),
         };
-        match decision {
+        match self.decide(&request, Moment::ANY) {
+            Decision::Allow { template, .. } if template.catches_dns(&request) => {
+                ("refuse dns_over_https".to_owned(), None)
+            }
             Decision::Allow { rule, template } => {
                 (format!("allow  {} {template}", rule.name), Some(rule.name.to_string()))
             }

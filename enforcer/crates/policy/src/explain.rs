@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::canon::{Request, Scheme};
+use crate::doh::DNS_OVER_HTTPS;
 use crate::matcher::{Conditions, Judged, Template, Unmet};
 use crate::policy::{AgentPolicy, Decision, Pattern, Rate, ResponseRules, Rule};
 use crate::window::Moment;
@@ -26,7 +27,11 @@ impl AgentPolicy {
     pub fn explain(&self, request: &Request, at: Moment) -> Explanation {
         let mut explanation = self.enforced(request, at);
         let observed = self.observe(request, at);
-        if observed.would_deny.is_some() {
+        let passes = match &observed.decision {
+            Decision::Allow { template, .. } => !template.catches_dns(request),
+            Decision::Deny { .. } | Decision::Needs(_) => false,
+        };
+        if observed.would_deny.is_some() && passes {
             explanation.allowed = true;
             explanation.reason = format!("`mode: observe` lets it pass; enforced: {}", explanation.reason);
         }
@@ -36,6 +41,18 @@ impl AgentPolicy {
     fn enforced(&self, request: &Request, at: Moment) -> Explanation {
         let steps = self.steps(request, at);
         match self.decide(request, at) {
+            Decision::Allow { rule, template } if template.catches_dns(request) => Explanation {
+                allowed: false,
+                rule: Some(rule.name.to_string()),
+                place: Some(rule.place.clone()),
+                reason: format!(
+                    "rule `{}` would allow it, but it is a look-up of names over HTTPS",
+                    rule.name
+                ),
+                steps,
+                obligations: Vec::new(),
+                hint: Some(DNS_OVER_HTTPS.to_owned()),
+            },
             Decision::Allow { rule, template } => Explanation {
                 allowed: true,
                 rule: Some(rule.name.to_string()),

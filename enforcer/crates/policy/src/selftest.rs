@@ -27,7 +27,7 @@ pub(crate) fn run(
             continue;
         }
         let (allowed, rule) = match policy.decide(&case.request.value, case.at) {
-            Decision::Allow { rule, .. } => (true, Some(rule)),
+            Decision::Allow { rule, template } => (!template.catches_dns(&case.request.value), Some(rule)),
             Decision::Deny { rule } => (false, rule),
             // A test has a body or says that there is none.
             Decision::Needs(_) => (false, None),

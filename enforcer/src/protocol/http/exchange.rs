@@ -18,7 +18,7 @@ use super::watch::InFlight;
 use super::{headers, serve, strict, upgrade};
 use crate::credential::{self, Alarm, BodyGuard, CredentialError, Tripwires};
 use crate::gate::refusal::is_grpc;
-use crate::gate::{self, Admitted, Code, Refusal, Touched, doh};
+use crate::gate::{self, Admitted, Code, Refusal, Touched};
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
@@ -74,14 +74,6 @@ pub async fn exchange(
             return manner.refuse(&refusal, in_flight, true);
         }
     };
-    // Where the path says the same, the gate knows whether a rule means it.
-    if doh::is_media(&parts.headers) && !doh::is_path(asked.target.path()) {
-        let asked = canonical::asked(&parts, arrived);
-        let reason = doh::REASON.to_owned();
-        let refusal = shared.gate.turn_away(&connection.caller, &asked, Code::DnsOverHttps, reason).await;
-        manner.drain(Some(body)).await;
-        return manner.refuse(&refusal, in_flight, false);
-    }
     let line = gate::line(&asked);
     let watched = Watched::of(&connection, &asked.host);
     let touched = watched.as_ref().and_then(|watched| watched.wires.head(&parts).cloned());
