@@ -124,11 +124,21 @@ allow: [{ name: all, host: api.test }]
     for (force, expected) in [
         ("true", "deny forced"),
         ("\"yes\"", "deny forced"),
+        ("\"true\"", "deny forced"),
         ("1", "deny forced"),
         ("false", "allow all /**"),
         ("\"false\"", "allow all /**"),
     ] {
         check(&policy, "DELETE https://api.test/x", &format!("{{\"force\":{force}}}"), expected);
+    }
+}
+
+#[test]
+fn a_text_that_says_true_is_not_surely_something_else() {
+    let policy = load("allow: [{ name: r, host: api.test, json: { admin: { not_in: [true] } } }]");
+    for (admin, expected) in [("false", "allow r /**"), ("true", "deny"), ("\"true\"", "deny"), ("1", "deny")]
+    {
+        check(&policy, PULLS, &format!("{{\"admin\":{admin}}}"), expected);
     }
 }
 

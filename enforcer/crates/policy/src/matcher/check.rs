@@ -166,8 +166,8 @@ impl Literal {
             (Kind::Number(own), _) => {
                 unless(own.may_be(text) || matches!(json, Some(Json::Bool(_) | Json::Null)))
             }
-            // `1`, `on` and the empty text are all true somewhere.
-            (Kind::Word, _) => unless(!matches!(text, "true" | "false" | "null")),
+            // The text `true`, `1`, `on` and the empty text are all true somewhere.
+            (Kind::Word, _) => unless(equal || !matches!(text, "true" | "false" | "null")),
         }
     }
 }
