@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("wget", "another one, with GnuTLS"),
     ("git", "clones and pushes through the enforcer; its http-backend is the server"),
     ("nginx", "the upstream with TLS"),
+    ("apache2-bin", "another server that odd paths are tried on; without its service"),
     ("fcgiwrap", "runs git's http-backend behind nginx"),
     ("iproute2", "makes the network namespaces of the stage"),
     ("iputils-ping", "a packet that is easy to see"),
