@@ -14,7 +14,9 @@ fuzz_target!(|text: &str| {
             let second = PolicySet::compile(std::slice::from_ref(&again)).expect("a policy laid out loads");
             let names = |set: &PolicySet| {
                 set.agents()
-                    .flat_map(|agent| agent.rules().iter().map(|rule| rule.name.to_string()).collect::<Vec<_>>())
+                    .flat_map(|agent| {
+                        agent.rules().iter().map(|rule| rule.name.to_string()).collect::<Vec<_>>()
+                    })
                     .collect::<Vec<_>>()
             };
             assert_eq!(names(&compiled.set), names(&second.set));

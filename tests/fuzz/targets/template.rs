@@ -10,7 +10,8 @@ fuzz_target!(|text: &str| {
         return;
     }
     let Ok(request) = Request::parse("GET", &format!("https://a.example{path}")) else { return };
-    let text = format!("version: 1\nagent: bot\nallow: [{{ name: r, host: a.example, paths: \"{template}\" }}]\n");
+    let text =
+        format!("version: 1\nagent: bot\nallow: [{{ name: r, host: a.example, paths: \"{template}\" }}]\n");
     let Ok(compiled) = PolicySet::compile(&[Source { name: "p.yaml".into(), text }]) else { return };
     let policy = compiled.set.agent("bot").expect("it was compiled");
     let allowed = matches!(policy.decide(&request, Moment::ANY), Decision::Allow { .. });
