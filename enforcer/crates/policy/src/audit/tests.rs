@@ -38,6 +38,41 @@ fn keys_that_reach_too_far_are_named() {
     assert_eq!(alone("host: a.example, paths: /x, credential: c, rate: 5/min"), [""; 0]);
 }
 
+#[test]
+fn rules_that_are_never_reached_are_named() {
+    let rules = |first: &str| {
+        let text = format!(
+            "{first}  - {{ name: narrow, host: a.example, methods: GET, paths: /x/y, rate: 5/min }}\n"
+        );
+        codes(&text, &Surroundings::default())
+    };
+    for wide in [
+        "host: a.example",
+        "host: \"*.example\"",
+        "host: a.example, paths: \"/x/**\"",
+        "host: a.example, paths: \"/{n}/y\"",
+    ] {
+        assert_eq!(
+            rules(&format!("allow:\n  - {{ name: wide, {wide}, rate: 5/min }}\n")),
+            ["W031"],
+            "{wide}"
+        );
+    }
+    for other in [
+        "host: b.example",
+        "host: a.example, methods: POST",
+        "host: a.example, paths: \"/x/*/z\"",
+        "host: a.example, port: 8443",
+    ] {
+        assert_eq!(
+            rules(&format!("allow:\n  - {{ name: other, {other}, rate: 5/min }}\n")),
+            [""; 0],
+            "{other}"
+        );
+    }
+    assert_eq!(rules("deny: [{ name: no, paths: \"/x/**\" }]\nallow:\n"), ["W031"]);
+}
+
 fn bound_to(hosts: &[&str], rule: &str) -> Vec<&'static str> {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
     let around =
