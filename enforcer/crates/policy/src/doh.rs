@@ -23,7 +23,9 @@ impl Template {
 
 /// Is this the well-known path, below whatever?
 fn is_path(path: &str) -> bool {
-    path.split('/').any(|segment| segment.eq_ignore_ascii_case(SEGMENT))
+    // An encoded slash is one for some servers.
+    let pieces = path.split('/').flat_map(|segment| segment.split("%2F"));
+    pieces.into_iter().any(|piece| piece.eq_ignore_ascii_case(SEGMENT))
 }
 
 /// Does a request say that it brings a DNS message, or wants one?
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_path_is_known_wherever_it_hangs() {
-        for yes in ["/dns-query", "/dns-query/", "/a/DNS-Query", "/profile/dns-query/x"] {
+        for yes in ["/dns-query", "/dns-query/", "/a/DNS-Query", "/profile/dns-query/x", "/a%2Fdns-query"] {
             assert!(caught("/**", yes, None), "{yes}");
         }
         for no in ["/", "/dns-query-docs", "/v1/dns", "/docs/dns_query"] {

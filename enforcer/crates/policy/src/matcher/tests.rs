@@ -173,18 +173,20 @@ fn long_paths_against_many_double_stars_stay_quick() {
     assert!(!takes(&template, &path));
 }
 
-fn conditions(host: &str, path: &str) -> Conditions {
+fn conditions(host: &str, path: &str, wide: bool) -> Conditions {
     let host = if host == "*" { HostPattern::Any } else { HostPattern::parse(host).unwrap() };
+    let template = Template::parse(path).unwrap();
     Conditions {
         carriage: Carriage::Requests,
         hosts: vec![host],
         scheme: None,
         port: None,
         methods: None,
-        templates: vec![Template::parse(path).unwrap()],
+        templates: vec![if wide { template.without_final_slash() } else { template }],
+        raw_path: true,
         when: None,
         checks: Checks::default(),
-        wide: false,
+        wide,
     }
 }
 
@@ -194,31 +196,36 @@ fn the_index_leaves_no_rule_out() {
     let hosts = ["*", "*.x.test", "*.a.x.test", "a.x.test", "b.a.x.test", "10.0.0.1"];
     let paths = [
         "/", "/**", "/*", "/a", "/a/", "/{n}/", "/a/b", "/*/b", "/a/*", "/a/**", "/**/b", "/a/**/b",
-        "/a/*/b", "/%40", "/@/*",
+        "/a/*/b", "/%40", "/@/*", "/a%2Fb", "/a%2Fb/*",
     ];
-    let all: Vec<Conditions> =
-        hosts.iter().flat_map(|host| paths.iter().map(|path| conditions(host, path))).collect();
-    let index = Index::new(0, false, &all);
-    for one in &all {
-        let mut covering = 0;
-        for (number, other) in all.iter().enumerate().filter(|(_, other)| other.covers(one)) {
-            covering += 1;
-            let found = index.first_above(one, |asked| asked == number);
-            assert_eq!(found, Some(number), "{other:?} covers {one:?}");
+    for wide in [false, true] {
+        let all: Vec<Conditions> =
+            hosts.iter().flat_map(|host| paths.iter().map(|path| conditions(host, path, wide))).collect();
+        let index = Index::new(0, wide, &all);
+        for one in &all {
+            let mut covering = 0;
+            for (number, other) in all.iter().enumerate().filter(|(_, other)| other.covers(one)) {
+                covering += 1;
+                let found = index.first_above(one, |asked| asked == number);
+                assert_eq!(found, Some(number), "{other:?} covers {one:?}");
+            }
+            // Itself, at least, and another one where there is a wider one.
+            assert!(covering > 0);
+            let first = all.iter().position(|other| other.covers(one));
+            assert_eq!(index.first_above(one, |number| all[number].covers(one)), first);
         }
-        // Itself, at least, and another one where there is a wider one.
-        assert!(covering > 0);
-        let first = all.iter().position(|other| other.covers(one));
-        assert_eq!(index.first_above(one, |number| all[number].covers(one)), first);
-    }
-    for host in ["a.x.test", "b.a.x.test", "x.test", "10.0.0.1"] {
-        for path in ["/", "/a", "/a/", "/c/", "/a/b", "/c/b", "/a/c/b", "/@", "/%40/x", "/a/b/c/b", "/z"] {
-            let request = Request::parse("GET", &format!("https://{host}{path}")).unwrap();
-            for (number, one) in
-                all.iter().enumerate().filter(|(_, one)| one.takes_head(&request, Moment::ANY))
-            {
-                let found = index.first_for(&request, |asked| (asked == number).then_some(()));
-                assert_eq!(found, Some((number, ())), "{one:?} takes {host}{path}");
+        for host in ["a.x.test", "b.a.x.test", "x.test", "10.0.0.1"] {
+            for path in [
+                "/", "/a", "/a/", "/c/", "/a/b", "/c/b", "/a/c/b", "/@", "/%40/x", "/a/b/c/b", "/z",
+                "/a%2Fb", "/c/a%2fb", "/a%2Fb/c",
+            ] {
+                let request = Request::parse("GET", &format!("https://{host}{path}")).unwrap();
+                for (number, one) in
+                    all.iter().enumerate().filter(|(_, one)| one.takes_head(&request, Moment::ANY))
+                {
+                    let found = index.first_for(&request, |asked| (asked == number).then_some(()));
+                    assert_eq!(found, Some((number, ())), "{one:?} takes {host}{path}");
+                }
             }
         }
     }

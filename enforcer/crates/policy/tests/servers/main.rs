@@ -38,6 +38,15 @@ const CLAIMS: &[Claim] = &[
         policy: "deny: [{ name: d, paths: /admin/secret }]\nallow: [{ name: r, host: a.test }]",
         inside: |path| path.strip_suffix(b"/").unwrap_or(path) != b"/admin/secret",
     },
+    // With encoded slashes, which Apache decodes here.
+    Claim {
+        policy: "allow: [{ name: r, host: a.test, paths: \"/ok/**\", raw_path: true }]",
+        inside: |path| below(path, b"/ok"),
+    },
+    Claim {
+        policy: "deny: [{ name: d, paths: \"/admin/**\" }]\nallow: [{ name: r, host: a.test, raw_path: true }]",
+        inside: |path| !below(path, b"/admin"),
+    },
 ];
 
 /// `/ok` itself and what is below it, with nothing left in it that could still lead out.
@@ -99,7 +108,10 @@ fn no_server_leaves_the_rule_that_allowed() {
     println!("allowed, of each policy, times servers: {allowed:?}; files found: {found}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Refusing everything would be right, too.
-    assert!(allowed[0] > 100 && allowed[3] > 150 && allowed[2] >= 12 && found > 20, "{allowed:?}, {found}");
+    assert!(
+        allowed[0] > 100 && allowed[3] > 150 && allowed[2] >= 12 && allowed[5] > allowed[0] && found > 20,
+        "{allowed:?}, {found}"
+    );
 }
 
 /// Every server goes by paths, and all of them and all files are inside.
