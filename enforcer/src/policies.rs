@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use enforcer_policy::{Compiled, Finding, PolicySet, Report, Source};
+use enforcer_policy::{Compiled, Finding, Library, PolicySet, Report, Source};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -132,8 +132,10 @@ impl Policies {
         let mut last = self.lock();
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let compiled = sources(&self.inner.directory).and_then(|sources| {
-            let files = sources.iter().map(|s| s.name.clone()).collect();
-            let compiled = PolicySet::compile(&sources).map_err(PolicyLoadError::Invalid)?;
+            let library = Library::load(&sources, |path| beside(&self.inner.directory, Path::new(path)))?;
+            let beside = library.files().map(|(path, _)| path.to_owned());
+            let files = sources.iter().map(|s| s.name.clone()).chain(beside).collect();
+            let compiled = PolicySet::compile_with(&sources, &library).map_err(PolicyLoadError::Invalid)?;
             Ok((files, compiled))
         });
         last.at = at;
@@ -194,6 +196,30 @@ fn sources(directory: &Path) -> Result<Vec<Source>, PolicyLoadError> {
     }
     paths.sort();
     paths.iter().map(|path| source(path)).collect()
+}
+
+/// A file that a policy refers to, below the folder. `None`: there is none. The folders on the way to it are looked
+/// at like the file: nobody else may put another in its place.
+fn beside(directory: &Path, path: &Path) -> Result<Option<String>, PolicyLoadError> {
+    let failed = |path: &Path, error| PolicyLoadError::File { path: path.to_owned(), error };
+    let Ok(inner) = path.strip_prefix(directory) else {
+        return Err(failed(path, std::io::Error::other("it is not in the policy folder")));
+    };
+    let mut way = directory.to_owned();
+    for part in inner.components() {
+        way.push(part);
+        let metadata = match std::fs::symlink_metadata(&way) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&way, error)),
+        };
+        if metadata.is_symlink() {
+            let why = "it is a symbolic link".to_owned();
+            return Err(PolicyLoadError::Untrusted { path: way, why });
+        }
+        trusted(&way, &metadata)?;
+    }
+    source(path).map(|source| Some(source.text))
 }
 
 /// One file, through one descriptor: what was checked is what is read.
@@ -289,6 +315,41 @@ mod tests {
         assert!(!policies.last().in_force);
         let missing = Policies::open(Path::new("/nonexistent/policies"));
         assert!(missing.last().report.unwrap().contains("/nonexistent/policies"));
+    }
+
+    #[test]
+    fn what_a_policy_includes_is_read_from_the_folder_and_nowhere_else() {
+        let folder = folder();
+        write(&folder.path().join("bot.yaml"), "version: 1\nagent: bot\ninclude: shared/base.yaml\n", 0o644);
+        let shared = folder.path().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o755)).unwrap();
+        let part = shared.join("base.yaml");
+        let text = "version: 1\nallow:\n  - { name: read, host: api.example.com, methods: GET }\n";
+        write(&part, text, 0o644);
+        let policies = Policies::open(folder.path());
+        assert_eq!(policies.current().agent("bot").unwrap().rules().len(), 1, "{:?}", policies.last());
+        assert!(policies.last().files.iter().any(|file| file.ends_with("shared/base.yaml")));
+
+        let refused = |why: &str| {
+            let failure = policies.reload().unwrap_err().to_string();
+            assert!(failure.contains(why), "{failure}");
+        };
+        write(&part, text, 0o666);
+        refused("others may write to it");
+        std::fs::set_permissions(&part, PermissionsExt::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o777)).unwrap();
+        refused("others may write to it");
+        // The whole folder swapped for one elsewhere that is fine by itself.
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(elsewhere.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        write(&elsewhere.path().join("base.yaml"), text, 0o644);
+        std::fs::remove_file(&part).unwrap();
+        std::fs::remove_dir(&shared).unwrap();
+        symlink(elsewhere.path(), &shared).unwrap();
+        refused("symbolic link");
+        std::fs::remove_file(&shared).unwrap();
+        refused("there is no file `shared/base.yaml`");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod agents;
 mod attach;
 mod ca;
+mod catalog;
 mod daemon;
 mod doctor;
 mod failure;
@@ -104,6 +105,9 @@ enum Command {
     /// Check and explain policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// List and show the catalogues of services, whose actions policies can name
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Make the daemon read the policies again
     Reload,
     /// Store, list and remove secrets; no command shows a value
@@ -222,6 +226,7 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Agents => agents::agents(context, out),
         Command::Agent(command) => agents::agent(&command, context, out),
         Command::Policy(command) => policy::policy(command, context, out),
+        Command::Catalog(command) => catalog::catalog(&command, context, out),
         Command::Reload => policy::reload(context, out),
         Command::Secret(command) => secret::secret(command, context, out),
         Command::Receipts(command) => recorded::receipts(&command, context, out),

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::catalog::Library;
 use crate::diagnostics::{File, Finding, Report, Span, nearest};
-use crate::document::{self, At, Document, RuleText};
+use crate::document::{self, At, Document, RuleText, include};
 use crate::matcher::{Carriage, Conditions, HostPattern, Index};
 use crate::name::Name;
 use crate::policy::{AgentPolicy, Compiled, Mode, PolicySet, Rule, Source};
@@ -16,13 +17,13 @@ use crate::{lint, selftest, unseen, yaml};
 /// No policy written by people comes near; a generated one this long cannot be reviewed.
 const MAX_FILE: usize = 1024 * 1024;
 
-pub(crate) fn compile(sources: &[Source]) -> Result<Compiled, Report> {
+pub(crate) fn compile(sources: &[Source], library: &Library) -> Result<Compiled, Report> {
     let mut report = Report::default();
     let mut agents: BTreeMap<Name, Arc<AgentPolicy>> = BTreeMap::new();
     let mut named: BTreeMap<Name, (File, At<Name>)> = BTreeMap::new();
     for source in sources {
-        let file = File::new(&source.name, &source.text);
-        let Some(document) = read(&file, &mut report) else { continue };
+        let before = report.findings.len();
+        let Some((file, document)) = read(source, library, &mut report) else { continue };
         let Some(agent) = document.agent.clone() else { continue };
         match named.get(&agent.value) {
             Some((first_file, first)) => {
@@ -41,7 +42,7 @@ pub(crate) fn compile(sources: &[Source]) -> Result<Compiled, Report> {
                 named.insert(agent.value.clone(), (file.clone(), agent.clone()));
             }
         }
-        if let Some(policy) = build(&file, agent.value.clone(), document, &mut report) {
+        if let Some(policy) = build(&file, agent.value.clone(), document, before, &mut report) {
             agents.insert(agent.value, Arc::new(policy));
         }
     }
@@ -53,26 +54,41 @@ pub(crate) fn compile(sources: &[Source]) -> Result<Compiled, Report> {
     }
 }
 
-pub(crate) fn read(file: &File, report: &mut Report) -> Option<Document> {
+/// The file, with what it includes behind it, and what it says.
+pub(crate) fn read(source: &Source, library: &Library, report: &mut Report) -> Option<(File, Document)> {
+    let file = File::new(&source.name, &source.text);
     if file.text.len() > MAX_FILE {
-        report.push(Finding::about("E001", file, "the file is larger than 1 MiB"));
+        report.push(Finding::about("E001", &file, "the file is larger than 1 MiB"));
         return None;
     }
     let before = report.findings.len();
-    let root = yaml::parse(file, report)?;
+    let root = yaml::parse(&file, report)?;
     // What YAML refused left holes in the tree; complaints about holes would hide the cause.
-    if report.findings.len() > before { None } else { document::read(file, &root, report) }
+    if report.findings.len() > before {
+        return None;
+    }
+    let shelf = library.shelf(&source.name);
+    let (file, included) = include::gather(&file, &root, shelf, report)?;
+    let document = document::read(&file, &root, &included, shelf, report)?;
+    Some((file, document))
 }
 
-/// The policy of one file, where nothing in that file is wrong.
-fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> Option<AgentPolicy> {
+/// The policy of one file, where nothing in that file is wrong: no error among what was found after `before`.
+fn build(
+    file: &File,
+    agent: Name,
+    document: Document,
+    before: usize,
+    report: &mut Report,
+) -> Option<AgentPolicy> {
     check_names(file, &document, report);
     check_reach(file, &document, report);
     unseen::check(file, &document, report);
-    if report.findings.iter().any(|finding| finding.error && finding.file == *file.name) {
+    if report.findings.iter().skip(before).any(|finding| finding.error) {
         return None;
     }
     lint::check(file, &document, report);
+    let revision = revision(file, &document);
     let denies = document.deny.len();
     let (mut rules, mut conditions) = (Vec::new(), Vec::new());
     for text in document.deny.into_iter().chain(document.allow) {
@@ -95,7 +111,8 @@ fn build(file: &File, agent: Name, document: Document, report: &mut Report) -> O
         select: document.select,
         description: document.description,
         owner: document.owner,
-        revision: revision(&file.text),
+        revision,
+        catalogues: document.catalogues,
         durability: document.durability,
         reads_bodies,
         rules,
@@ -127,6 +144,7 @@ fn unruled(file: &File) -> Rule {
         websocket: true,
         response: None,
         message: None,
+        action: None,
         place: file.name.to_string(),
     }
 }
@@ -143,6 +161,7 @@ fn split(file: &File, text: RuleText, mode: Mode) -> (Rule, Conditions) {
         websocket: text.websocket,
         response: text.response,
         message: text.message,
+        action: text.action,
     };
     (rule, text.conditions)
 }
@@ -168,6 +187,8 @@ fn check_names(file: &File, document: &Document, report: &mut Report) {
     let mut rules: BTreeMap<&Name, &RuleText> = BTreeMap::new();
     for rule in document.deny.iter().chain(&document.allow) {
         match rules.get(&rule.name.value) {
+            // The requests of one action, under the one name that its rate is counted by.
+            Some(first) if rule.action.is_some() && first.name.span == rule.name.span => {}
             Some(first) => report.push(
                 Finding::error(
                     "E010",
@@ -223,7 +244,15 @@ fn check_credential(file: &File, declared: &[At<Name>], used: &At<String>, repor
     });
 }
 
-fn revision(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Of everything that the policy is made of. A file that stands alone has the digest of its text.
+fn revision(file: &File, document: &Document) -> String {
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    for (number, text) in file.texts().chain(document.sources()).enumerate() {
+        // Where one ends and the next begins is part of it.
+        if number > 0 {
+            digest.update(&(text.len() as u64).to_be_bytes());
+        }
+        digest.update(text.as_bytes());
+    }
+    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -67,8 +67,13 @@ fn unreachable(file: &File, document: &Document, report: &mut Report) {
             first.is_some_and(|first| first.conditions.covers(&rule.conditions))
         };
         let denied = deny.first_above(&rule.conditions, |first| covers(&document.deny, first));
-        let earlier =
-            || allow.first_above(&rule.conditions, |first| first < number && covers(&document.allow, first));
+        // Where actions of one catalogue overlap, nobody who names both is mistaken.
+        let kin = |first: usize| document.allow.get(first).is_some_and(|first| first.of_one_catalogue(rule));
+        let earlier = || {
+            allow.first_above(&rule.conditions, |first| {
+                first < number && !kin(first) && covers(&document.allow, first)
+            })
+        };
         let first = match denied {
             Some(first) => {
                 document.deny.get(first).map(|r| (r, "this deny rule already blocks every such request"))

@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// A DNS label holds 63 bytes; names stay usable as one.
 const MAX_NAME: usize = 63;
 
-/// A validated name: lower-case letters, digits and `-`, 1 to 63 bytes, starts with a letter.
+/// A validated name: lower-case letters, digits and `-`, 1 to 63 bytes, starts with a letter. Rules that are
+/// made out of a catalogue's actions have two, with a `/` between, so no rule in a file can be called so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -33,6 +34,11 @@ impl Name {
             // The text goes into logs and answers: shortened, and nothing that moves a cursor.
             Err(NameError(text.chars().take(MAX_NAME + 1).flat_map(char::escape_debug).collect()))
         }
+    }
+
+    /// `github` and `create-pr`: `github/create-pr`.
+    pub(crate) fn joined(&self, inner: &Name) -> Name {
+        Name(format!("{self}/{inner}").into())
     }
 
     pub fn as_str(&self) -> &str {

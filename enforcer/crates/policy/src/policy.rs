@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::bait::{Decoy, Tripwire};
 use crate::body::Wanted;
 use crate::canon::{Host, Request};
+use crate::catalog::{Catalogue, Library, RuleAction};
 use crate::diagnostics::Report;
 use crate::document::Limits;
 use crate::local::Local;
@@ -39,9 +40,15 @@ pub struct Compiled {
 }
 
 impl PolicySet {
-    /// Any error in any file: nothing loads.
+    /// Any error in any file: nothing loads. Policies that refer to other files need
+    /// [`PolicySet::compile_with`].
     pub fn compile(sources: &[Source]) -> Result<Compiled, Report> {
-        crate::compile::compile(sources)
+        Self::compile_with(sources, &Library::default())
+    }
+
+    /// The same, with the files that the policies refer to.
+    pub fn compile_with(sources: &[Source], library: &Library) -> Result<Compiled, Report> {
+        crate::compile::compile(sources, library)
     }
 
     /// Denies everything.
@@ -103,6 +110,8 @@ pub struct AgentPolicy {
     pub(crate) dns_rate: Option<Rate>,
     /// of rules for raw connections
     pub(crate) raw_ports: BTreeSet<u16>,
+    /// those that it speaks of
+    pub(crate) catalogues: Vec<Arc<Catalogue>>,
 }
 
 impl AgentPolicy {
@@ -146,15 +155,36 @@ impl AgentPolicy {
         &self.rules
     }
 
-    /// What a request is to its server beyond method and path, for receipts: an operation, a tool, refs,
-    /// never values. Of the first rule for it that looks into requests.
+    /// What a request is to its server beyond method and path, for receipts. With a catalogue, its action and
+    /// resource (`github/create-pr myorg/web`), also where no rule allows it; else an operation, a tool, refs.
+    /// Never values of bodies.
     pub fn action(&self, request: &Request, at: Moment) -> Option<String> {
         let told = |number: usize| {
             let looking = |c: &&Conditions| !c.checks.is_empty() && c.takes_head(request, at);
             self.conditions.get(number).filter(looking).and_then(|c| action(&c.checks, request))
         };
         let first = self.deny.first_for(request, told).or_else(|| self.allow.first_for(request, told));
-        first.map(|(_, action)| action)
+        let inside = first.map(|(_, action)| action);
+        let Some(named) = self.catalogue_action(request, at) else { return inside };
+        Some(match inside {
+            Some(inside) => format!("{named} ({inside})"),
+            None => named,
+        })
+    }
+
+    /// Of the rule that decides, else of what the catalogues call such a request.
+    fn catalogue_action(&self, request: &Request, at: Moment) -> Option<String> {
+        if self.catalogues.is_empty() {
+            return None;
+        }
+        let rule = match self.decide(request, at) {
+            Decision::Allow { rule, .. } | Decision::Deny { rule: Some(rule) } => Some(rule),
+            Decision::Deny { rule: None } | Decision::Needs(_) => None,
+        };
+        if let Some(action) = rule.and_then(|rule| rule.action.clone()) {
+            return Some(action.told(request));
+        }
+        self.catalogues.iter().find_map(|catalogue| catalogue.told(request))
     }
 
     /// `dns.private_addresses`: special-purpose destinations the policy names.
@@ -259,6 +289,8 @@ pub struct Rule {
     pub websocket: bool,
     pub response: Option<Arc<ResponseRules>>,
     pub message: Option<String>,
+    /// of a catalogue, where the rule was made of one
+    pub action: Option<Arc<RuleAction>>,
     /// file:line
     pub place: String,
 }

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use enforcer_policy::{Comparison, PolicySet, Source, compare};
+use enforcer_policy::{Comparison, Library, PolicySet, Source, compare};
 use serde_json::json;
 
-use super::files::{folder, in_force, install, read_all};
+use super::files::{compile, folder, in_force, install, library, read_all};
 use super::recorded::Recorded;
 use super::{count, diff, invalid, short};
 use crate::cli::failure::{INVALID, NO_DAEMON};
@@ -43,9 +43,9 @@ pub(super) fn apply(args: &ApplyArgs, context: &Context, out: &mut Output) -> En
     let new = read_all(&args.paths)?;
     let old = in_force(context)?;
     let plan = plan(&folder, &old, &new)?;
-    let after = PolicySet::compile(&plan.after).map_err(invalid)?.set;
+    let after = PolicySet::compile_with(&plan.after, &plan.library()?).map_err(invalid)?.set;
     // A set that does not load refuses everything; replacing it is no loss.
-    let before = PolicySet::compile(&old).map_or_else(|_report| PolicySet::empty(), |compiled| compiled.set);
+    let before = compile(&old)?.map_or_else(|_report| PolicySet::empty(), |compiled| compiled.set);
     let seen = match args.recorded.read(None, context) {
         Ok(seen) => seen,
         Err(failure) if args.force && failure.code() == NO_DAEMON => BTreeMap::new(),
@@ -66,6 +66,9 @@ pub(super) fn apply(args: &ApplyArgs, context: &Context, out: &mut Output) -> En
     }
     plan.keep(&folder)?;
     for (path, text) in &plan.files {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
         if let Err(error) = install(path, text) {
             plan.undo()?;
             return Err(error.into());
@@ -123,18 +126,17 @@ struct Plan {
 fn plan(folder: &Path, old: &[Source], new: &[Source]) -> Result<Plan, Failure> {
     let mut places: BTreeMap<String, PathBuf> = BTreeMap::new();
     for source in old {
-        if let Ok(compiled) = PolicySet::compile(std::slice::from_ref(source)) {
+        if let Ok(compiled) = compile(std::slice::from_ref(source))? {
             places.extend(compiled.set.agents().map(|p| (p.name.to_string(), PathBuf::from(&source.name))));
         }
     }
     let mut files: Vec<(PathBuf, String)> = Vec::new();
-    for policy in PolicySet::compile(new).map_err(invalid)?.set.agents() {
+    compile(new)?.map_err(invalid)?;
+    for source in new {
+        let Ok(compiled) = compile(std::slice::from_ref(source))? else { continue };
+        // One file has one agent.
+        let Some(policy) = compiled.set.agents().next() else { continue };
         let agent = policy.name.as_str();
-        let own = new.iter().find(|source| {
-            let compiled = PolicySet::compile(std::slice::from_ref(*source));
-            compiled.is_ok_and(|compiled| compiled.set.agent(agent).is_some())
-        });
-        let Some(source) = own else { continue };
         let place = places.get(agent).cloned().unwrap_or_else(|| folder.join(format!("{agent}.yaml")));
         files.push((place, source.text.clone()));
     }
@@ -145,18 +147,59 @@ fn plan(folder: &Path, old: &[Source], new: &[Source]) -> Result<Plan, Failure> 
         .cloned()
         .collect();
     after.extend(files.iter().map(|(path, text)| Source { name: named(path), text: text.clone() }));
-    let text =
-        |path: &Path| old.iter().find(|source| source.name == named(path)).map(|source| source.text.clone());
-    let before = files.iter().map(|(path, _)| (path.clone(), text(path))).collect();
+    files.extend(beside(folder, new)?);
+    let text = |path: &Path| match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
+    };
+    let mut before = Vec::new();
+    for (path, _) in &files {
+        before.push((path.clone(), text(path)?));
+    }
     Ok(Plan { after, files, before })
 }
 
+/// What the new policies refer to goes where they go.
+fn beside(folder: &Path, new: &[Source]) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let mut files: Vec<(PathBuf, String)> = Vec::new();
+    for source in new {
+        let from = Path::new(&source.name).parent().unwrap_or(Path::new(""));
+        for (path, text) in library(std::slice::from_ref(source))?.files() {
+            let Ok(relative) = Path::new(path).strip_prefix(from) else { continue };
+            let place = folder.join(relative);
+            match files.iter().find(|(path, _)| *path == place) {
+                Some((_, other)) if other != text => {
+                    let message = format!("two different files would become {}", place.display());
+                    return Err(Failure::text(INVALID, message));
+                }
+                Some(_) => {}
+                None => files.push((place, text.to_owned())),
+            }
+        }
+    }
+    Ok(files)
+}
+
 impl Plan {
+    /// As the daemon will find it.
+    fn library(&self) -> Result<Library, Failure> {
+        let found = library(&self.after)?;
+        Library::load(&self.after, |path| {
+            let new = self.files.iter().find(|(place, _)| place == Path::new(path));
+            let old = || found.files().find(|(own, _)| *own == path).map(|(_, text)| text.to_owned());
+            Ok(new.map(|(_, text)| text.clone()).or_else(old))
+        })
+    }
+
     /// Copies what is about to be replaced to `.history/NAME/NUMBER-DIGEST.yaml`.
     fn keep(&self, folder: &Path) -> anyhow::Result<()> {
         for (path, text) in &self.before {
             let (Some(text), Some(stem)) = (text, path.file_stem()) else { continue };
-            let history = folder.join(".history").join(stem);
+            // Parts of policies are kept as they are placed: `.history/shared/base/`.
+            let inner =
+                path.parent().and_then(|parent| parent.strip_prefix(folder).ok()).unwrap_or(Path::new(""));
+            let history = folder.join(".history").join(inner).join(stem);
             std::fs::create_dir_all(&history)
                 .with_context(|| format!("cannot make {}", history.display()))?;
             let mut versions: Vec<PathBuf> = std::fs::read_dir(&history)

@@ -9,7 +9,7 @@ use enforcer_policy::{Surroundings, audit as ask};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::files::read_all;
+use super::files::{library, read_all};
 use super::{count, invalid, render};
 use crate::cli::failure::INVALID;
 use crate::cli::{Context, Ended, Output};
@@ -40,7 +40,7 @@ pub(super) fn audit(args: &AuditArgs, context: &Context, out: &mut Output) -> En
         Ok(bindings) => (Some(bindings), None),
         Err(why) => (None, Some(why)),
     };
-    let around = Surroundings { bindings, ..Surroundings::default() };
+    let around = Surroundings { bindings, library: library(&sources)?, ..Surroundings::default() };
     let mut report = ask(&sources, &around).map_err(invalid)?;
     report.findings.retain(|finding| !args.allow.iter().any(|code| code == finding.code));
     let found = report.findings.len();

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_policy::{Compiled, PolicySet};
+use enforcer_policy::Compiled;
 use serde_json::json;
 
-use super::files::read_all;
+use super::files::{compile, read_all};
 use super::{count, render};
 use crate::cli::failure::INVALID;
 use crate::cli::{Context, Ended, Output};
@@ -24,7 +24,7 @@ pub(in crate::cli) struct CheckArgs {
 
 pub(super) fn check(args: &CheckArgs, context: &Context, out: &mut Output) -> Ended {
     let sources = read_all(&args.files)?;
-    let (agents, report) = match PolicySet::compile(&sources) {
+    let (agents, report) = match compile(&sources)? {
         Ok(Compiled { set, warnings }) => (set.agents().count(), warnings),
         Err(report) => (0, report),
     };

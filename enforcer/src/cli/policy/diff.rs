@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_policy::{Class, Comparison, PolicySet, compare};
+use enforcer_policy::{Class, Comparison, compare};
 
-use super::files::read_all;
+use super::files::{compile, read_all};
 use super::recorded::Recorded;
 use super::{count, invalid};
 use crate::cli::output::{DIM, GREEN, RED, YELLOW};
@@ -27,7 +27,7 @@ pub(in crate::cli) struct DiffArgs {
 }
 
 pub(super) fn diff(args: &DiffArgs, context: &Context, out: &mut Output) -> Ended {
-    let load = |path: &PathBuf| PolicySet::compile(&read_all(std::slice::from_ref(path))?).map_err(invalid);
+    let load = |path: &PathBuf| compile(&read_all(std::slice::from_ref(path))?)?.map_err(invalid);
     let (old, new) = (load(&args.old)?, load(&args.new)?);
     let seen = if args.no_receipts { Default::default() } else { args.recorded.read(None, context)? };
     let found = compare(&old.set, &new.set, &seen);

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_policy::PolicySet;
 use serde_json::{Value, json};
 
-use super::files::read_all;
+use super::files::{compile, read_all};
 use super::{invalid, mark, short};
 use crate::cli::failure::{DENIED, FAILED};
 use crate::cli::{Context, Ended, Failure, Output};
@@ -50,7 +49,7 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context, out: &mut Output) -
     };
     let answer: Value = match &args.policy {
         Some(path) => {
-            let compiled = PolicySet::compile(&read_all(std::slice::from_ref(path))?).map_err(invalid)?;
+            let compiled = compile(&read_all(std::slice::from_ref(path))?)?.map_err(invalid)?;
             let explained = explain_request(&compiled.set, &question).map_err(unexplained)?;
             serde_json::to_value(explained).map_err(|e| Failure::new(FAILED, e))?
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use enforcer_policy::Source;
+use enforcer_policy::{Compiled, Library, PolicySet, Report, Source};
 
 use crate::cli::failure::FAILED;
 use crate::cli::{Context, Failure};
@@ -29,7 +29,21 @@ pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     Ok(sources)
 }
 
-pub(super) fn read(path: &Path) -> Result<Source, Failure> {
+/// What the policies refer to, from beside them. The daemon looks closer at whose files these are.
+pub(super) fn library(sources: &[Source]) -> Result<Library, Failure> {
+    Library::load(sources, |path| match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(Path::new(path), error)),
+    })
+}
+
+/// `Ok(Err(…))`: they do not load.
+pub(super) fn compile(sources: &[Source]) -> Result<Result<Compiled, Report>, Failure> {
+    Ok(PolicySet::compile_with(sources, &library(sources)?))
+}
+
+pub(in crate::cli) fn read(path: &Path) -> Result<Source, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
     Ok(Source { name: path.display().to_string(), text })
 }
@@ -64,7 +78,7 @@ fn put(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
 }
 
 /// A file that is not there yet.
-pub(super) fn create(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(in crate::cli) fn create(path: &Path, text: &str) -> anyhow::Result<()> {
     let cannot = || format!("{}; name a file that does not exist yet", cannot_write(path));
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).open(path).with_context(cannot)?;
@@ -76,7 +90,7 @@ fn cannot_write(path: &Path) -> String {
 }
 
 /// The folder the daemon reads.
-pub(super) fn folder(context: &Context) -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn folder(context: &Context) -> Result<PathBuf, Failure> {
     Ok(context.settings()?.policy_dir)
 }
 
@@ -86,7 +100,7 @@ pub(super) fn in_force(context: &Context) -> Result<Vec<Source>, Failure> {
 }
 
 /// As the daemon lists them: hidden files are none.
-fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(in crate::cli) fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
         .map_err(|error| unreadable(folder, error))?;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use enforcer_policy::{PolicySet, Source};
+use enforcer_policy::Source;
 use serde_json::json;
 
-use super::files::{create, in_force};
+use super::files::{compile, create, in_force, library};
 use super::recorded::Recorded;
 use super::{count, invalid};
 use crate::cli::failure::FAILED;
@@ -33,12 +33,13 @@ impl LearnArgs {
         if let Some(path) = &self.policy {
             return super::files::read(path).map(Some);
         }
-        let sources = in_force(context)?;
-        let owns = |source: &Source| {
-            let compiled = PolicySet::compile(std::slice::from_ref(source));
-            compiled.is_ok_and(|compiled| compiled.set.agent(&self.agent).is_some())
-        };
-        Ok(sources.into_iter().find(owns))
+        for source in in_force(context)? {
+            let compiled = compile(std::slice::from_ref(&source))?;
+            if compiled.is_ok_and(|compiled| compiled.set.agent(&self.agent).is_some()) {
+                return Ok(Some(source));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -49,7 +50,9 @@ pub(super) fn suggest(args: &LearnArgs, context: &Context, out: &mut Output) -> 
             .hint("let it work first, or look further back: `--since 4w`"));
     }
     let current = args.current(context)?;
-    let suggestion = enforcer_policy::suggest(&args.agent, current.as_ref(), &seen).map_err(invalid)?;
+    let library = library(current.as_slice())?;
+    let suggestion =
+        enforcer_policy::suggest(&args.agent, current.as_ref(), &library, &seen).map_err(invalid)?;
     if context.json {
         let left_out: Vec<_> = suggestion
             .left_out
@@ -90,7 +93,8 @@ pub(super) fn unused(args: &LearnArgs, context: &Context, out: &mut Output) -> E
             .hint("name its file with `--policy`")
     })?;
     let seen = args.recorded.read(Some(&args.agent), context)?.remove(&args.agent).unwrap_or_default();
-    let found = enforcer_policy::unused(&current, &seen).map_err(invalid)?;
+    let library = library(std::slice::from_ref(&current))?;
+    let found = enforcer_policy::unused(&current, &library, &seen).map_err(invalid)?;
     if context.json {
         out.json(&json!({ "unused": found, "tightened": found.tightened }), true)?;
         return written(args.output.as_deref(), found.tightened.as_deref());

@@ -7,7 +7,7 @@ mod audit;
 mod check;
 mod diff;
 mod explain;
-mod files;
+pub(super) mod files;
 mod layout;
 mod learn;
 mod recorded;
@@ -34,7 +34,7 @@ pub(super) enum PolicyCommand {
     Explain(explain::ExplainArgs),
     /// Ask the cases beside policies, and compare with what is expected
     Test(test::TestArgs),
-    /// Say what a careful reader would ask: reach of keys, rules without a rate
+    /// Say what a careful reader would ask: reach of keys, dangerous actions, rules without a rate
     Audit(audit::AuditArgs),
     /// Say which recorded requests change, and which classes widen, from one policy to another
     Diff(diff::DiffArgs),
@@ -97,7 +97,7 @@ pub(super) fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -106,6 +106,6 @@ fn render(report: &Report) -> String {
     report.render(true)
 }
 
-fn invalid(report: Report) -> Failure {
+pub(super) fn invalid(report: Report) -> Failure {
     Failure::text(INVALID, format!("the policy does not load\n{}", report.render(false)))
 }

@@ -3,18 +3,20 @@
 //! Beside the warnings that every load gives. Nothing here is an error; a policy may mean all of it.
 //! For CI, `enforcer policy audit` ends with an exit code for what was found.
 //!
-//! Left out: where bindings and dangerous endpoints come from. Callers ask the vault and the catalogues.
+//! Left out: where bindings come from. Callers ask the vault.
 
+mod dangers;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::canon::{Host, Method, Scheme, authority};
+use crate::canon::{Host, Scheme, authority};
+use crate::catalog::Library;
 use crate::compile;
 use crate::diagnostics::{File, Finding, Report, Span};
 use crate::document::{Document, RuleText};
-use crate::matcher::{Carriage, Checks, Conditions, HostPattern, Template};
+use crate::matcher::HostPattern;
 use crate::policy::{Compiled, PolicySet, Source};
 
 /// What the audit knows beside the files.
@@ -22,31 +24,19 @@ use crate::policy::{Compiled, PolicySet, Source};
 pub struct Surroundings {
     /// the hosts each secret is bound to, as the vault spells them; `None`: the vault was not asked
     pub bindings: Option<BTreeMap<String, Vec<String>>>,
-    /// endpoints a policy should not allow by the way
-    pub dangers: Vec<Danger>,
-}
-
-/// An endpoint that a service's catalogue warns of.
-#[derive(Debug, Clone)]
-pub struct Danger {
-    pub host: String,
-    pub method: String,
-    /// a path template
-    pub path: String,
-    /// completes "which …": `makes new credentials`, `deletes a repository`
-    pub what: String,
+    /// files that the policies refer to
+    pub library: Library,
 }
 
 /// Every finding, in the order of the files. `Err`: the files do not load, and this is why.
 pub fn audit(sources: &[Source], around: &Surroundings) -> Result<Report, Report> {
-    let Compiled { set: _, warnings: mut report } = PolicySet::compile(sources)?;
+    let Compiled { set: _, warnings: mut report } = PolicySet::compile_with(sources, &around.library)?;
     for source in sources {
-        let file = File::new(&source.name, &source.text);
-        let Some(document) = compile::read(&file, &mut report) else { continue };
+        let Some((file, document)) = compile::read(source, &around.library, &mut report) else { continue };
+        dangers::check(&file, &source.name, &document, around, &mut report);
         for rule in &document.allow {
             bound(&file, &document, rule, &mut report);
             whole_host(&file, rule, &mut report);
-            dangerous(&file, &document, rule, &around.dangers, &mut report);
             if let Some(bindings) = &around.bindings {
                 reach(&file, &document, rule, bindings, &mut report);
             }
@@ -171,40 +161,4 @@ fn binding(text: &str) -> Option<(Scheme, HostPattern, u16)> {
     };
     let pattern = HostPattern::parse(&format!("{star}{host}")).ok()?;
     Some((scheme, pattern, port.unwrap_or(scheme.default_port())))
-}
-
-/// W055: endpoints that outlive or undo everything else a policy says.
-fn dangerous(file: &File, document: &Document, rule: &RuleText, dangers: &[Danger], report: &mut Report) {
-    for danger in dangers {
-        let Some(conditions) = danger.conditions() else { continue };
-        let denied = document.deny.iter().any(|deny| deny.conditions.covers(&conditions));
-        if denied || !rule.conditions.overlaps(&conditions) {
-            continue;
-        }
-        let message = format!(
-            "rule `{}` allows {} {}{}, which {}",
-            rule.name.value, danger.method, danger.host, danger.path, danger.what
-        );
-        report.push(
-            Finding::warning("W055", file, &rule.name.span, message)
-                .hint("deny it, or narrow the rule; where it is meant, give it a rule of its own"),
-        );
-    }
-}
-
-impl Danger {
-    fn conditions(&self) -> Option<Conditions> {
-        Some(Conditions {
-            carriage: Carriage::Requests,
-            hosts: vec![HostPattern::parse(&self.host).ok()?],
-            scheme: Some(Scheme::Https),
-            port: Some(Scheme::Https.default_port()),
-            methods: Some(vec![Method::parse(&self.method).ok()?]),
-            templates: vec![Template::parse(&self.path).ok()?],
-            raw_path: false,
-            when: None,
-            checks: Checks::default(),
-            wide: false,
-        })
-    }
 }

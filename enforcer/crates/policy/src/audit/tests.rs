@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::{Danger, Surroundings, audit};
+use super::{Surroundings, audit};
+use crate::catalog::Library;
 use crate::policy::Source;
 
 fn codes(policy: &str, around: &Surroundings) -> Vec<&'static str> {
@@ -107,17 +108,19 @@ fn the_vault_has_its_own_list_of_hosts() {
 
 #[test]
 fn dangerous_endpoints_are_found_by_overlap() {
-    let around = Surroundings {
-        dangers: vec![Danger {
-            host: "api.example.com".into(),
-            method: "POST".into(),
-            path: "/keys/{id}/tokens".into(),
-            what: "makes new credentials".into(),
-        }],
-        ..Surroundings::default()
-    };
+    // The policy speaks of a catalogue of its own folder.
+    let catalogue = "version: 1\nservice: keys\nhosts: { api: api.example.com }\nactions:\n  \
+        mint: { kind: admin, about: Mint., mints_credentials: makes new credentials, requests: \"POST /keys/{id}/tokens\" }\n  \
+        read: { kind: read, about: Read., requests: \"GET /keys\" }\n".replace("read: { kind", "list: { kind");
+    let source = Source { name: "p.yaml".into(), text: "services: { keys: { allow: list } }".into() };
+    let read = |path: &str| Ok::<_, ()>((path == "services/keys.yaml").then(|| catalogue.clone()));
+    let library = Library::load(&[source], read).unwrap();
+    let around = Surroundings { library, ..Surroundings::default() };
     let found = |rules: &str| {
-        let codes = codes(&format!("{rules}\nlimits: {{ rate: 5/min }}\n"), &around);
+        let codes = codes(
+            &format!("{rules}\nservices: {{ keys: {{ allow: list }} }}\nlimits: {{ rate: 5/min }}\n"),
+            &around,
+        );
         codes.into_iter().filter(|code| *code == "W055").count()
     };
     for (rule, expected) in [
@@ -144,4 +147,56 @@ fn dangerous_endpoints_are_found_by_overlap() {
 fn what_does_not_load_is_not_audited() {
     let text = "version: 1\nagent: bot\nalow: []\n";
     assert!(audit(&[Source { name: "p.yaml".into(), text: text.into() }], &Surroundings::default()).is_err());
+}
+
+fn told(policy: &str) -> Vec<String> {
+    let text = format!("version: 1\nagent: bot\nlimits: {{ rate: 5/min }}\n{policy}");
+    let report = audit(&[Source { name: "p.yaml".into(), text }], &Surroundings::default());
+    let report = report.unwrap_or_else(|e| panic!("{e}"));
+    let found = report.findings.iter().filter(|finding| matches!(finding.code, "W055" | "W056"));
+    found.map(|f| format!("{} {}:{} {}", f.code, f.file, f.line, f.message)).collect()
+}
+
+#[test]
+fn what_catalogues_warn_of_is_told_with_its_line() {
+    assert_eq!(
+        told(
+            "allow:\n  - name: r\n    host: api.github.com\n    methods: DELETE\n    paths: \"/repos/myorg/web\"\n"
+        ),
+        [
+            "W055 p.yaml:5 rule `r` allows `github/delete-repo` (DELETE api.github.com/repos/{owner}/{repo}), which deletes a repository with all that is in it"
+        ]
+    );
+    assert_eq!(
+        told("services:\n  github:\n    allow: [read, delete-repo, mint-token]\n"),
+        [
+            "W056 p.yaml:6 `github/delete-repo` is allowed, which deletes a repository with all that is in it",
+            "W056 p.yaml:6 `github/mint-token` is allowed, which makes a token (credentials)"
+        ]
+    );
+    let graphql = |what: &str| {
+        told(&format!("allow: [{{ name: r, host: api.github.com, paths: /graphql, methods: POST{what} }}]\n"))
+    };
+    assert_eq!(graphql("").len(), 1);
+    assert_eq!(graphql(", graphql: { operations: [query] }"), [""; 0]);
+    assert_eq!(graphql(", graphql: { operations: [mutation], fields: [addComment] }"), [""; 0]);
+    assert_eq!(graphql(", graphql: { operations: [mutation] }").len(), 1);
+    let git = |what: &str| {
+        told(&format!("allow: [{{ name: r, host: github.com, paths: \"/a/b.git/**\", git: {what} }}]\n"))
+    };
+    assert_eq!(git("{ fetch: true }"), [""; 0]);
+    assert_eq!(git("{ push: { refs: \"refs/heads/a\", create: true } }"), [""; 0]);
+    assert_eq!(git("{ push: { refs: \"refs/heads/a\", force: true } }").len(), 1);
+    let denied = told(
+        "deny: [{ name: d, host: api.github.com, methods: DELETE }]\nallow: [{ name: r, host: api.github.com, paths: \"/repos/a/b\" }]\n",
+    );
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    assert!(denied[0].contains("change-settings"));
+    let by_action = told(
+        "services: { github: { deny: [delete-repo, change-settings] } }\nallow: [{ name: r, host: api.github.com, paths: \"/repos/a/b\" }]\n",
+    );
+    assert_eq!(by_action, [""; 0]);
+    let whole = told("allow: [{ name: r, host: api.github.com }]\n");
+    assert_eq!(whole.len(), 9, "{whole:?}");
+    assert!(whole.iter().any(|line| line.contains("more actions that catalogues warn of")));
 }

@@ -36,13 +36,17 @@ pub struct Finding {
     cites: Vec<Cite>,
 }
 
-/// A file's name and text, for citing.
+/// A file's name and text, for citing, and behind them those of the files it includes.
+///
+/// A span counts through all these texts as if they were laid end to end, so whoever has a file and a
+/// span need not know which of the texts the span is of.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub(crate) name: Arc<str>,
     pub(crate) text: Arc<str>,
     /// where each line starts
     lines: Arc<[usize]>,
+    included: Arc<[File]>,
 }
 
 /// Bytes of a file a person should look at.
@@ -86,10 +90,14 @@ impl Report {
         self.findings.push(finding);
     }
 
-    /// Errors before warnings, each in the order of the files.
+    /// Errors before warnings, each in the order of the files; what is found twice, in a file that two
+    /// others include, once.
     pub(crate) fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             (!a.error, &a.file, a.line, a.column).cmp(&(!b.error, &b.file, b.line, b.column))
+        });
+        self.findings.dedup_by(|b, a| {
+            (a.code, &a.file, a.line, a.column, &a.message) == (b.code, &b.file, b.line, b.column, &b.message)
         });
     }
 }
@@ -125,8 +133,9 @@ impl Finding {
     }
 
     fn new(code: &'static str, error: bool, file: &File, span: &Span, message: String) -> Self {
+        let (file, span) = file.part(span);
         let (line, column) = file.position(span.start);
-        let marks = vec![Mark { span: span.clone(), label: None, primary: true }];
+        let marks = vec![Mark { span, label: None, primary: true }];
         let cites = vec![Cite { file: file.clone(), marks }];
         let message = printable(message);
         Finding { code, error, file: file.name.to_string(), line, column, message, hint: None, cites }
@@ -142,7 +151,8 @@ impl Finding {
 
     /// A second place that belongs to the finding.
     pub(crate) fn also(mut self, file: &File, span: &Span, label: impl Into<String>) -> Self {
-        let mark = Mark { span: span.clone(), label: Some(printable(label.into())), primary: false };
+        let (file, span) = file.part(span);
+        let mark = Mark { span, label: Some(printable(label.into())), primary: false };
         match self.cites.iter_mut().find(|cite| Arc::ptr_eq(&cite.file.text, &file.text)) {
             Some(cite) => cite.marks.push(mark),
             None => self.cites.push(Cite { file: file.clone(), marks: vec![mark] }),
@@ -175,7 +185,45 @@ pub(crate) fn is_bidi(c: char) -> bool {
 impl File {
     pub(crate) fn new(name: &str, text: &str) -> Self {
         let after = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        File { name: name.into(), text: text.into(), lines: std::iter::once(0).chain(after).collect() }
+        let lines = std::iter::once(0).chain(after).collect();
+        File { name: name.into(), text: text.into(), lines, included: Arc::new([]) }
+    }
+
+    /// The same file with these behind it. Spans of it stay as they are.
+    pub(crate) fn including(&self, included: Vec<File>) -> Self {
+        File { included: included.into(), ..self.clone() }
+    }
+
+    /// Where the texts of these files begin, when they stand behind this one.
+    pub(crate) fn starts(&self, included: &[File]) -> Vec<usize> {
+        // One more than a text is long: the end of one is not the start of the next.
+        let mut at = self.text.len() + 1;
+        let mut starts = Vec::new();
+        for file in included {
+            starts.push(at);
+            at += file.text.len() + 1;
+        }
+        starts
+    }
+
+    /// The file that a span is of, and the span in its text.
+    fn part(&self, span: &Span) -> (&File, Span) {
+        let starts = self.starts(&self.included);
+        match starts.iter().zip(&*self.included).rfind(|(start, _)| **start <= span.start) {
+            Some((start, file)) => (file, span.start - start..span.end.saturating_sub(*start)),
+            None => (self, span.clone()),
+        }
+    }
+
+    /// The text of a span.
+    pub(crate) fn cited(&self, span: &Span) -> Option<&str> {
+        let (file, span) = self.part(span);
+        file.text.get(span)
+    }
+
+    /// Its own text, then those of what it includes.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.text).chain(self.included.iter().map(|file| &*file.text))
     }
 
     /// Line and column, both from 1, the column in characters.
@@ -193,6 +241,7 @@ impl File {
 
     /// `file:line`, as receipts and explanations name a rule's place.
     pub(crate) fn place(&self, span: &Span) -> String {
-        format!("{}:{}", self.name, self.line(span.start))
+        let (file, span) = self.part(span);
+        format!("{}:{}", file.name, file.line(span.start))
     }
 }

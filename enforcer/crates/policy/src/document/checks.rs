@@ -263,7 +263,7 @@ fn literals(r: &mut Reader<'_>, entry: &Entry) -> Option<Vec<Literal>> {
 fn literal(r: &mut Reader<'_>, entry: &Entry, node: &Node) -> Option<Literal> {
     let text = match &node.value {
         // As written, `~` too.
-        Value::Null if r.file.text.get(node.span.clone()) == Some("null") => "null".to_owned(),
+        Value::Null if r.file.cited(&node.span) == Some("null") => "null".to_owned(),
         Value::Null | Value::Scalar(_) | Value::List(_) | Value::Map(_) => r.item(&entry.key, node)?.value,
     };
     let kind = match Number::parse(&text) {

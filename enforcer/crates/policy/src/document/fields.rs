@@ -4,11 +4,12 @@
 //! mean" and the JSON Schema (`enforcer policy schema`) all go by these tables.
 
 use super::form::{Field, Form, Shape, field};
-use super::{bait, limits, local, response, select, values, when};
+use super::{bait, include, limits, local, response, select, services, values, when};
 
 const NAME: &Form = &Form::Text(&values::NAME);
 const PATH: &Form = &Form::OneOrList(&Form::Text(&values::PATH));
-const RATE: &Form = &Form::OneOrList(&Form::Text(&values::RATE));
+pub(super) const RATE_FORM: Form = Form::OneOrList(&Form::Text(&values::RATE));
+const RATE: &Form = &RATE_FORM;
 const BUDGET: &Form = &Form::OneOrList(&Form::Text(&limits::BUDGET));
 const SIZE: &Form = &Form::Text(&values::SIZE);
 const ENV: &Form = &Form::Text(&values::VARIABLE);
@@ -68,6 +69,17 @@ pub(crate) const POLICY: Shape = Shape::of(
         ),
         field("audit", &Form::Section(&AUDIT), "How its receipts are kept."),
         field(
+            "services",
+            &Form::Named(&Form::Section(&services::SERVICE)),
+            "Actions of services instead of URLs, from catalogues: `enforcer catalog ls`.",
+        ),
+        field("use", &Form::OneOrList(include::USED), "Ready-made rules, after those of this file."),
+        field(
+            "include",
+            &Form::OneOrList(&Form::Text(&include::PATH)),
+            "Files whose rules come after those of this one; paths go from the policy folder.",
+        ),
+        field(
             "tests",
             &Form::List(&Form::Section(&TEST)),
             "Requests and what must become of them; run at every load, and a file that fails is not loaded.",
@@ -75,7 +87,7 @@ pub(crate) const POLICY: Shape = Shape::of(
     ],
 )
 .needs(&["version", "agent"])
-.later(&["include", "use", "services", "budgets", "alerts"]);
+.later(&["budgets", "alerts"]);
 
 pub(super) const ALLOW_RULE: Shape = rule().needs(&["name", "host"]);
 pub(super) const DENY_RULE: Shape = rule().needs(&["name"]).not_here(ALLOW_ONLY);
@@ -382,7 +394,7 @@ pub(super) const TEST: Shape = Shape::of(
         field("json", &Form::Any, "Its body, as JSON."),
         field("form", &Form::Scalar, "Its body, as a form: `a=1&b=2`."),
         field("expect", &Form::Words(&["allow", "deny"]), "What must become of it."),
-        field("by", NAME, "The rule that must decide."),
+        field("by", &Form::Text(&values::RULE), "The rule that must decide."),
         field(
             "at",
             &Form::Text(&when::MOMENT),

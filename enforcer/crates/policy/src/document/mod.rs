@@ -7,12 +7,14 @@
 
 mod bait;
 mod case;
+pub(crate) mod catalogue;
 mod checks;
 mod credential;
 mod fields;
 mod form;
 mod git;
 mod graphql;
+pub(crate) mod include;
 mod limits;
 mod local;
 mod mcp;
@@ -20,14 +22,18 @@ mod reader;
 mod response;
 mod rule;
 mod select;
+mod services;
 #[cfg(test)]
 mod tests;
 mod tunnel;
 mod values;
 mod when;
 
+use std::sync::Arc;
+
 use crate::bait::{Decoy, Tripwire};
 use crate::canon::Host;
+use crate::catalog::{Catalogue, Shelf};
 use crate::diagnostics::{File, Report, Span};
 use crate::local::Local;
 use crate::name::Name;
@@ -73,9 +79,27 @@ pub(crate) struct Document {
     pub(crate) dns_rate: Option<Rate>,
     pub(crate) durability: Durability,
     pub(crate) tests: Vec<Case>,
+    /// those that the policy speaks of
+    pub(crate) catalogues: Vec<Arc<Catalogue>>,
+    /// texts of presets, which are part of what the policy says
+    pub(crate) beside: Vec<String>,
 }
 
-pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Document> {
+impl Document {
+    /// Texts that it says something by, besides those of its files.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.catalogues.iter().map(|catalogue| &*catalogue.text).chain(self.beside.iter().map(String::as_str))
+    }
+}
+
+/// `included`: the roots of the files behind this one.
+pub(crate) fn read(
+    file: &File,
+    root: &Node,
+    included: &[Node],
+    shelf: Shelf<'_>,
+    report: &mut Report,
+) -> Option<Document> {
     let mut reader = Reader::new(file, report);
     let r = &mut reader;
     let top = r.fields(root, &fields::POLICY)?;
@@ -115,7 +139,18 @@ pub(crate) fn read(file: &File, root: &Node, report: &mut Report) -> Option<Docu
         dns_rate: None,
         durability: Durability::Written,
         tests: top.get("tests").map(|e| case::read_all(r, e)).unwrap_or_default(),
+        catalogues: Vec::new(),
+        beside: Vec::new(),
     };
+    if let Some(entry) = top.get("services") {
+        services::read(r, entry, shelf, &mut document);
+    }
+    if let Some(entry) = top.get("use") {
+        include::presets(r, entry, shelf, &mut document);
+    }
+    for node in included {
+        include::fragment(r, node, shelf, &mut document);
+    }
     if let Some(dns) = top.get("dns").and_then(|entry| r.section(entry, &fields::DNS)) {
         document.private_addresses =
             dns.get("private_addresses").map(|e| values::networks(r, e)).unwrap_or_default();

@@ -51,6 +51,23 @@ impl<'a> Reader<'a> {
         self.report.push(Finding::error(code, self.file, span, message).hint(hint));
     }
 
+    /// Two lines that do not go together.
+    pub(super) fn two_places(
+        &mut self,
+        code: &'static str,
+        first: (&Span, &str),
+        second: (&Span, &str),
+        message: &str,
+    ) {
+        let finding = Finding::error(code, self.file, first.0, message).label(first.1);
+        self.report.push(finding.also(self.file, second.0, second.1));
+    }
+
+    /// What was found in another file.
+    pub(super) fn add(&mut self, report: Report) {
+        report.findings.into_iter().for_each(|finding| self.report.push(finding));
+    }
+
     pub(super) fn missing(&mut self, node: &Node, message: &str, hint: &str) {
         self.error_with("E001", &node.span, message, hint);
     }

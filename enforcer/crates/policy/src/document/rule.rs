@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::reader::{Fields, Reader};
 use super::{At, checks, fields, mcp, response, tunnel, values, when};
 use crate::canon::{Method, Scheme, shown};
+use crate::catalog::RuleAction;
 use crate::diagnostics::{Span, nearest};
 use crate::matcher::{Carriage, Conditions, HostPattern, Template};
 use crate::name::Name;
@@ -50,6 +51,15 @@ pub(crate) struct RuleText {
     pub(crate) response: Option<Arc<ResponseRules>>,
     pub(crate) mode: Option<Mode>,
     pub(crate) message: Option<String>,
+    /// of a catalogue, where it was made of one
+    pub(crate) action: Option<Arc<RuleAction>>,
+}
+
+impl RuleText {
+    pub(crate) fn of_one_catalogue(&self, other: &RuleText) -> bool {
+        let service = |rule: &RuleText| rule.action.as_ref().map(|action| action.service.clone());
+        service(self).is_some() && service(self) == service(other)
+    }
 }
 
 pub(super) fn read_all(r: &mut Reader<'_>, entry: &Entry, effect: Effect) -> Vec<RuleText> {
@@ -57,6 +67,16 @@ pub(super) fn read_all(r: &mut Reader<'_>, entry: &Entry, effect: Effect) -> Vec
 }
 
 fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
+    read_named(r, node, effect, None)
+}
+
+/// `named`: a name that the rule has though it does not stand in it.
+pub(super) fn read_named(
+    r: &mut Reader<'_>,
+    node: &Node,
+    effect: Effect,
+    named: Option<At<Name>>,
+) -> Option<RuleText> {
     let shape = match effect {
         Effect::Deny => &fields::DENY_RULE,
         Effect::Allow => &fields::ALLOW_RULE,
@@ -71,9 +91,10 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
         );
     }
     // Everything is read before the first return, so that one file shows all its errors.
-    let name = match fields.get("name") {
-        Some(entry) => r.name(entry),
-        None => {
+    let name = match (named, fields.get("name")) {
+        (Some(name), _) => Some(name),
+        (None, Some(entry)) => r.name(entry),
+        (None, None) => {
             r.missing(
                 node,
                 "a rule needs a name",
@@ -123,6 +144,7 @@ fn read(r: &mut Reader<'_>, node: &Node, effect: Effect) -> Option<RuleText> {
         response: read_response(r, fields),
         mode: fields.get("mode").and_then(|entry| read_mode(r, entry)),
         message: fields.get("message").and_then(|entry| r.prose(entry)),
+        action: None,
         name: name?,
     };
     Some(rule)

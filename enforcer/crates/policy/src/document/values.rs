@@ -13,6 +13,9 @@ use crate::policy::Rate;
 use crate::yaml::Entry;
 
 pub(crate) const NAME: Text = text("^[a-z][a-z0-9-]{0,62}$", &["read-issues"]);
+/// Rules made of a catalogue's actions have two names.
+pub(super) const RULE: Text =
+    text("^[a-z][a-z0-9-]{0,62}(/[a-z][a-z0-9-]{0,62})?$", &["read-issues", "github/create-pr"]);
 pub(super) const HOST: Text = text(
     r"^\*$|^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$|^\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+\]?$",
     &["api.github.com", "*.example.com"],

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Seen, paths, rates};
 use crate::canon::{Host, Method, Request, Scheme};
+use crate::catalog::Library;
 use crate::diagnostics::{File, Report};
 use crate::layout::format;
 use crate::policy::{AgentPolicy, Compiled, Decision, PolicySet, Source};
@@ -26,9 +27,14 @@ pub struct Suggestion {
 }
 
 /// `current`: the policy of the agent so far. `Err`: that policy does not load.
-pub fn suggest(agent: &str, current: Option<&Source>, seen: &[Seen]) -> Result<Suggestion, Report> {
+pub fn suggest(
+    agent: &str,
+    current: Option<&Source>,
+    library: &Library,
+    seen: &[Seen],
+) -> Result<Suggestion, Report> {
     let policy = match current {
-        Some(source) => Some(PolicySet::compile(std::slice::from_ref(source))?),
+        Some(source) => Some(PolicySet::compile_with(std::slice::from_ref(source), library)?),
         None => None,
     };
     let policy = policy.as_ref().and_then(|compiled| compiled.set.agent(agent));
@@ -48,7 +54,7 @@ pub fn suggest(agent: &str, current: Option<&Source>, seen: &[Seen]) -> Result<S
     let text = format!("{head}{allow}");
     let name = current.map_or_else(|| format!("{agent}.yaml"), |source| source.name.clone());
     let text = format(&Source { name: name.clone(), text })?;
-    let Compiled { set, .. } = PolicySet::compile(&[Source { name, text: text.clone() }])?;
+    let Compiled { set, .. } = PolicySet::compile_with(&[Source { name, text: text.clone() }], library)?;
     let covered = |one: &&&Seen| {
         set.agent(agent)
             .is_some_and(|policy| !matches!(policy.decide(&one.request, one.moment()), Decision::Deny { .. }))

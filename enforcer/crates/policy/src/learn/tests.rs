@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{Seen, recorded, suggest, unused};
 use crate::canon::Request;
+use crate::catalog::Library;
 use crate::policy::{AgentPolicy, Decision, PolicySet, Source};
 
 fn seen(at: u64, method: &str, url: &str) -> Seen {
@@ -74,7 +75,8 @@ fn day() -> Vec<Seen> {
 
 #[test]
 fn a_suggestion_reads_as_a_policy_people_write() {
-    let suggestion = suggest("bot", Some(&source(CURRENT)), &day()).unwrap_or_else(|e| panic!("{e}"));
+    let suggestion =
+        suggest("bot", Some(&source(CURRENT)), &Library::default(), &day()).unwrap_or_else(|e| panic!("{e}"));
     let expected = "\
 version: 1
 agent: bot
@@ -129,7 +131,8 @@ limits: { rate: 100/hour burst 5 }
 
 #[test]
 fn a_suggestion_allows_what_was_seen_and_not_what_is_near() {
-    let suggestion = suggest("bot", Some(&source(CURRENT)), &day()).unwrap_or_else(|e| panic!("{e}"));
+    let suggestion =
+        suggest("bot", Some(&source(CURRENT)), &Library::default(), &day()).unwrap_or_else(|e| panic!("{e}"));
     let policy = load(&suggestion.text);
     for one in day().iter().filter(|one| one.passed && one.request.method.as_str() != "DELETE") {
         assert!(
@@ -175,11 +178,13 @@ fn paths_with_encoded_slashes_get_rules_that_take_them() {
 
 #[test]
 fn without_a_policy_there_is_one_afterwards_and_without_receipts_nothing_is_allowed() {
-    let suggestion = suggest("new", None, &[seen(1, "GET", "http://[2001:db8::1]:8080/a*b")]).unwrap();
+    let suggestion =
+        suggest("new", None, &Library::default(), &[seen(1, "GET", "http://[2001:db8::1]:8080/a*b")])
+            .unwrap();
     let policy = load(&suggestion.text);
     assert!(allows(&policy, "GET", "http://[2001:db8::1]:8080/a*b"), "{}", suggestion.text);
     assert!(!allows(&policy, "GET", "http://[2001:db8::1]:8080/axb"));
-    let nothing = suggest("new", None, &[]).unwrap();
+    let nothing = suggest("new", None, &Library::default(), &[]).unwrap();
     assert_eq!(nothing.text, "version: 1\nagent: new\n");
 }
 
@@ -227,7 +232,7 @@ fn what_nobody_used_is_named_and_can_be_taken_out() {
         seen(3, "GET", "https://one.example/"),
         seen(4, "GET", "https://nowhere.example/"),
     ];
-    let found = unused(&source(WIDE), &receipts).unwrap_or_else(|e| panic!("{e}"));
+    let found = unused(&source(WIDE), &Library::default(), &receipts).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(found.rules, ["legacy"]);
     assert_eq!(found.methods, [("read".to_owned(), "HEAD".to_owned())]);
     assert_eq!(found.hosts, [("read".to_owned(), "old.example.org".to_owned())]);
@@ -260,13 +265,13 @@ tests:
         };
         assert_eq!(allowed(&before), allowed(&after));
     }
-    let again = unused(&source(expected), &receipts).unwrap();
+    let again = unused(&source(expected), &Library::default(), &receipts).unwrap();
     assert_eq!(again.tightened, None, "{again:?}");
 }
 
 #[test]
 fn a_policy_nobody_used_shrinks_to_nothing() {
-    let found = unused(&source(WIDE), &[]).unwrap();
+    let found = unused(&source(WIDE), &Library::default(), &[]).unwrap();
     assert_eq!(found.rules, ["read", "legacy", "one"]);
     assert_eq!(found.tightened.as_deref(), Some("version: 1\nagent: bot\n"));
 }
@@ -296,7 +301,7 @@ proptest! {
     /// a path with a segment in a place where only one value was seen.
     #[test]
     fn a_suggestion_fits(receipts in receipts()) {
-        let suggestion = suggest("bot", None, &receipts).unwrap_or_else(|e| panic!("{e}"));
+        let suggestion = suggest("bot", None, &Library::default(), &receipts).unwrap_or_else(|e| panic!("{e}"));
         prop_assert!(suggestion.left_out.is_empty(), "{:?}", suggestion.left_out);
         let policy = load(&suggestion.text);
         let mut known = BTreeSet::new();
@@ -321,14 +326,14 @@ proptest! {
     #[test]
     fn tightening_twice_changes_nothing_more(receipts in receipts()) {
         let text = "version: 1\nagent: bot\nallow:\n  - { name: r, host: [a.example, b.example], methods: [GET, HEAD, POST] }\n  - { name: s, host: \"10.0.0.1\", protocol: http }\n";
-        let found = unused(&source(text), &receipts).unwrap_or_else(|e| panic!("{e}"));
+        let found = unused(&source(text), &Library::default(), &receipts).unwrap_or_else(|e| panic!("{e}"));
         if let Some(tight) = &found.tightened {
             let (before, after) = (load(text), load(tight));
             for one in &receipts {
                 let allowed = |policy: &AgentPolicy| matches!(policy.decide(&one.request, one.moment()), Decision::Allow { .. });
                 prop_assert_eq!(allowed(&before), allowed(&after));
             }
-            prop_assert_eq!(&unused(&source(tight), &receipts).unwrap().tightened, &None);
+            prop_assert_eq!(&unused(&source(tight), &Library::default(), &receipts).unwrap().tightened, &None);
         }
     }
 }

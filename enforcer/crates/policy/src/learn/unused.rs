@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seen;
 use crate::canon::Method;
+use crate::catalog::Library;
 use crate::diagnostics::{File, Report};
 use crate::layout::Edit;
 use crate::matcher::HostPattern;
@@ -36,8 +37,8 @@ struct Use {
 }
 
 /// `Err`: the policy does not load, or would not without what is unused.
-pub fn unused(source: &Source, seen: &[Seen]) -> Result<Unused, Report> {
-    let Compiled { set, .. } = PolicySet::compile(std::slice::from_ref(source))?;
+pub fn unused(source: &Source, library: &Library, seen: &[Seen]) -> Result<Unused, Report> {
+    let Compiled { set, .. } = PolicySet::compile_with(std::slice::from_ref(source), library)?;
     let Some(policy) = set.agents().next() else { return Err(Report::default()) };
     let used = uses(policy, seen);
     let mut found = Unused {
@@ -64,7 +65,7 @@ pub fn unused(source: &Source, seen: &[Seen]) -> Result<Unused, Report> {
     }
     let declared = policy.credentials().iter().map(|credential| credential.name.as_str());
     found.credentials = declared.filter(|name| !brought.contains(name)).map(str::to_owned).collect();
-    found.tightened = tightened(source, &found)?;
+    found.tightened = tightened(source, library, &found)?;
     Ok(found)
 }
 
@@ -92,7 +93,7 @@ fn uses<'p>(policy: &'p AgentPolicy, seen: &[Seen]) -> BTreeMap<&'p str, Use> {
 }
 
 /// The file without what is unused, laid out. A test that needs an unused rule goes with it.
-fn tightened(source: &Source, found: &Unused) -> Result<Option<String>, Report> {
+fn tightened(source: &Source, library: &Library, found: &Unused) -> Result<Option<String>, Report> {
     let mut edits: Vec<Edit> = Vec::new();
     edits.extend(found.rules.iter().map(|rule| Edit::Rule(rule.clone())));
     edits.extend(
@@ -106,7 +107,7 @@ fn tightened(source: &Source, found: &Unused) -> Result<Option<String>, Report> 
     let text = crate::layout::edited(source, &edits)?;
     // Tests that no longer hold were about what is gone.
     let tightened = Source { name: source.name.clone(), text: text.clone() };
-    let failing = match PolicySet::compile(std::slice::from_ref(&tightened)) {
+    let failing = match PolicySet::compile_with(std::slice::from_ref(&tightened), library) {
         Ok(_) => return Ok(Some(text)),
         Err(report) => report,
     };
@@ -121,6 +122,6 @@ fn tightened(source: &Source, found: &Unused) -> Result<Option<String>, Report> 
         return Err(failing);
     }
     let text = crate::layout::edited(&tightened, &[Edit::TestsAt(lines)])?;
-    PolicySet::compile(&[Source { name: source.name.clone(), text: text.clone() }])?;
+    PolicySet::compile_with(&[Source { name: source.name.clone(), text: text.clone() }], library)?;
     Ok(Some(text))
 }

@@ -16,7 +16,7 @@ pub(crate) use parse::parse;
 
 use crate::diagnostics::Span;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
@@ -25,7 +25,7 @@ pub(crate) struct Node {
     pub(crate) quoted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// No text at all, or a plain `null` or `~`.
     Null,
@@ -35,7 +35,7 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) key_span: Span,
@@ -43,6 +43,30 @@ pub(crate) struct Entry {
 }
 
 impl Node {
+    /// Moves every place in it, for a file whose text stands behind others.
+    pub(crate) fn shift(&mut self, by: usize) {
+        self.visit(&mut |span| *span = span.start + by..span.end + by);
+    }
+
+    /// Takes everything in it to be written at one place.
+    pub(crate) fn placed(&mut self, at: &Span) {
+        self.visit(&mut |span| *span = at.clone());
+    }
+
+    fn visit(&mut self, change: &mut impl FnMut(&mut Span)) {
+        change(&mut self.span);
+        match &mut self.value {
+            Value::Null | Value::Scalar(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.visit(change)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    change(&mut entry.key_span);
+                    entry.value.visit(change);
+                }
+            }
+        }
+    }
+
     /// What a reader who expected something else is told they wrote.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {

@@ -14,6 +14,7 @@ pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
+#[allow(dead_code, reason = "not every test that lists files has golden ones")]
 pub(crate) fn check(path: &Path, actual: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, actual).expect("golden files are writable");

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use enforcer_policy::{Cases, PolicySet};
+use enforcer_policy::Cases;
 
-use super::files::{read_all, replace};
+use super::files::{compile, read_all, replace};
 use crate::cli::failure::{FAILED, INVALID};
 use crate::cli::{Context, Ended, Failure, Output};
 
@@ -62,7 +62,7 @@ pub(super) fn test(args: &TestArgs, context: &Context, out: &mut Output) -> Ende
     for source in read_all(&args.paths)? {
         let path = PathBuf::from(&source.name);
         let name = source.name.clone();
-        let compiled = match PolicySet::compile(&[source]) {
+        let compiled = match compile(&[source])? {
             Ok(compiled) => compiled,
             Err(report) => {
                 let broken = Some(report.render(false));
