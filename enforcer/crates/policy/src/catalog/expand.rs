@@ -50,8 +50,7 @@ pub(crate) fn rules(
     };
     // Hosts and paths of one rule go together in every combination, so what stands in both must be one resource.
     let groups: Vec<&[Option<&Resource>]> = if in_host { all.chunks(1).collect() } else { vec![&all] };
-    let template = texts_of(&paths).first().and_then(|path| scope::path(path, None));
-    let template = template.and_then(|path| Template::parse(&path).ok());
+    let template = texts_of(&paths).first().and_then(|path| Template::parse(&scope::named(path)).ok());
     let mut made = Vec::new();
     for group in groups {
         let (mut own_hosts, mut own_paths) = (Vec::new(), Vec::new());

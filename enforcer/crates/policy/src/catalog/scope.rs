@@ -93,6 +93,16 @@ pub(crate) fn path(text: &str, resource: Option<&Resource>) -> Option<String> {
     segments.map(|segments| segments.join("/"))
 }
 
+/// A template that says where what stands, for telling and not for matching: text beside a capture is part of it.
+pub(crate) fn named(text: &str) -> String {
+    let segment = |segment: &str| match capture(segment) {
+        Some((_, name, _)) if name.ends_with('+') => "*/**".to_owned(),
+        Some((_, name, _)) => format!("{{{name}}}"),
+        None => segment.to_owned(),
+    };
+    text.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
 fn segment(text: &str, resource: Option<&Resource>) -> Option<String> {
     let Some((before, name, after)) = capture(text) else { return Some(text.to_owned()) };
     let (name, many) = match name.strip_suffix('+') {

@@ -165,7 +165,7 @@ fn a_suggestion_allows_what_was_seen_and_not_what_is_near() {
 fn paths_with_encoded_slashes_get_rules_that_take_them() {
     let day: Vec<Seen> =
         ["one", "two"].map(|name| seen(1, "GET", &format!("https://npm.example/@scope%2f{name}"))).into();
-    let suggestion = suggest("bot", None, &day).unwrap();
+    let suggestion = suggest("bot", None, &Library::default(), &day).unwrap();
     assert!(
         suggestion.text.contains("raw_path: true") && suggestion.left_out.is_empty(),
         "{}",
