@@ -40,7 +40,7 @@ pub(super) fn audit(args: &AuditArgs, context: &Context, out: &mut Output) -> En
         Ok(bindings) => (Some(bindings), None),
         Err(why) => (None, Some(why)),
     };
-    let around = Surroundings { bindings, library: library(&sources)?, ..Surroundings::default() };
+    let around = Surroundings { bindings, library: library(&sources)? };
     let mut report = ask(&sources, &around).map_err(invalid)?;
     report.findings.retain(|finding| !args.allow.iter().any(|code| code == finding.code));
     let found = report.findings.len();
