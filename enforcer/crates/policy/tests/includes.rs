@@ -16,13 +16,13 @@ fn compile(files: Files<'_>) -> Result<Compiled, Report> {
         assert!(path.starts_with("etc/") && !path.contains(".."), "asked for {path}");
         Ok(all.get(path).map(|text| (*text).to_owned()))
     })
-    .unwrap();
+    .expect("nothing fails to be read");
     PolicySet::compile_with(&sources, &library)
 }
 
 fn told(compiled: &Compiled, method: &str, url: &str) -> String {
-    let request = Request::parse(method, url).unwrap();
-    match compiled.set.agent("bot").unwrap().decide(&request, Moment::ANY) {
+    let request = Request::parse(method, url).expect("it is a request");
+    match compiled.set.agent("bot").expect("it is loaded").decide(&request, Moment::ANY) {
         Decision::Allow { rule, .. } => format!("allow {} {}", rule.name, rule.place),
         Decision::Deny { rule: Some(rule) } => format!("deny {} {}", rule.name, rule.place),
         Decision::Deny { rule: None } => "deny".to_owned(),
@@ -31,7 +31,7 @@ fn told(compiled: &Compiled, method: &str, url: &str) -> String {
 }
 
 fn refused(files: Files<'_>) -> Vec<String> {
-    let report = compile(files).unwrap_err();
+    let report = compile(files).expect_err("it is refused");
     let told = |f: &enforcer_policy::Finding| format!("{}:{}:{} {}", f.file, f.line, f.column, f.message);
     report.findings.iter().filter(|finding| finding.error).map(told).collect()
 }
