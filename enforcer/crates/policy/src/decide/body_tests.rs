@@ -228,6 +228,24 @@ allow:
     check(&policy, &post("/some/x"), r#"{"a":2}"#, "allow any /some/**");
 }
 
+/// A field that selects nothing but the name of its type is asked for all the same, and a mutation done.
+#[test]
+fn a_typename_below_opens_no_field() {
+    let policy = load(
+        "allow:\n  - { name: r, host: api.test, graphql: { fields: [createIssue, \"repository.*.nodes\"] } }\n",
+    );
+    for (query, expected) in [
+        ("mutation { createIssue { __typename } }", "allow r /**"),
+        ("mutation { deleteIssue { __typename } }", "deny"),
+        ("mutation { x: deleteIssue(id: 1) { ... { __typename } } }", "deny"),
+        ("{ __typename }", "allow r /**"),
+        ("{ repository { __typename issues { __typename nodes { __typename } } } }", "allow r /**"),
+        ("{ repository { issues { total { __typename } } } }", "deny"),
+    ] {
+        check(&policy, "POST https://api.test/graphql", &format!("{{\"query\":{query:?}}}"), expected);
+    }
+}
+
 #[test]
 fn graphql_is_judged_by_what_it_could_select() {
     let policy = load(

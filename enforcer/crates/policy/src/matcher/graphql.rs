@@ -63,6 +63,11 @@ impl FieldPath {
         begins(&self.parts, leaf)
     }
 
+    /// Is it a way to this field, or below it?
+    fn passes(&self, way: &[String]) -> bool {
+        passes(&self.parts, way)
+    }
+
     /// As a deny rule reads it: wherever in the query the field stands.
     fn within(&self, leaf: &[String]) -> bool {
         (0..leaf.len()).any(|start| leaf.get(start..).is_some_and(|rest| self.begins(rest)))
@@ -78,6 +83,14 @@ fn begins(parts: &[Part], leaf: &[String]) -> bool {
         (Part::One, Some((_, below))) => begins(rest, below),
         (Part::Name(own), Some((name, below))) => **own == **name && begins(rest, below),
         (Part::One | Part::Name(_), None) => false,
+    }
+}
+
+fn passes(parts: &[Part], way: &[String]) -> bool {
+    match (parts.split_first(), way.split_first()) {
+        (_, None) | (None, _) | (Some((Part::Many, _)), _) => true,
+        (Some((Part::One, rest)), Some((_, below))) => passes(rest, below),
+        (Some((Part::Name(own), rest)), Some((name, below))) => **own == **name && passes(rest, below),
     }
 }
 
@@ -122,13 +135,18 @@ impl GraphqlCheck {
             }
             operation.leaves.iter().find_map(|leaf| {
                 let shown = crate::canon::shown(&leaf.join("."));
-                // Says only what type a thing has.
-                let meta = leaf.last().is_some_and(|name| name == "__typename");
+                // Says only what type a thing has; but the thing itself is asked for, and a mutation is done.
+                let is_meta = |fields: &[FieldPath]| match leaf.split_last() {
+                    Some((name, way)) if name == "__typename" => {
+                        way.is_empty() || fields.iter().any(|field| field.passes(way))
+                    }
+                    Some(_) | None => false,
+                };
                 if self.deny_fields.iter().any(|field| field.within(leaf)) {
                     return Some(format!("field `{shown}` may not be selected"));
                 }
                 if let Some(fields) = &self.fields
-                    && !meta
+                    && !is_meta(fields)
                     && !fields.iter().any(|field| field.begins(leaf))
                 {
                     let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
