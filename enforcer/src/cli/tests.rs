@@ -291,3 +291,63 @@ fn spans_are_read_at_a_glance() {
         assert_eq!(output::span(seconds), text);
     }
 }
+
+#[test]
+fn catalogues_are_listed_shown_and_imported() {
+    let (code, text, _) = enforcer(&["catalog", "ls"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("github") && text.contains("stripe"), "{text}");
+    let (code, text, _) = enforcer(&["catalog", "show", "github"]);
+    assert_eq!(code, 0);
+    for part in [
+        "resources: OWNER/REPO",
+        "  delete-repo: Delete a repository.",
+        "    ! dangerous: deletes a repository",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (code, _, error) = enforcer(&["catalog", "show", "gihub"]);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("known are"), "{error}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("openapi.yaml");
+    std::fs::write(&spec, "openapi: 3.0.0\npaths: { /a: { get: { operationId: getA } } }\n").unwrap();
+    let spec = spec.to_str().unwrap();
+    let (code, _, error) = enforcer(&["catalog", "import", spec, "--service", "mine"]);
+    assert_eq!(code, 3);
+    assert!(error.contains("--host"), "{error}");
+    let services = folder.path().join("services");
+    std::fs::create_dir(&services).unwrap();
+    let file = services.join("mine.yaml");
+    let import = [
+        "catalog",
+        "import",
+        spec,
+        "--service",
+        "mine",
+        "--host",
+        "api.example.com",
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    let (code, text, error) = enforcer(&import);
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("with 1 action"), "{text}");
+    // A policy beside it can name what was imported.
+    let policy = folder.path().join("bot.yaml");
+    std::fs::write(&policy, "version: 1\nagent: bot\nservices: { mine: { allow: [get-a] } }\n").unwrap();
+    let policy = policy.to_str().unwrap();
+    assert_eq!(enforcer(&["policy", "check", policy]).0, 0);
+    let (_, text, _) =
+        enforcer(&["policy", "explain", "--policy", policy, "bot", "GET", "https://api.example.com/a"]);
+    assert!(text.contains("mine/get-a"), "{text}");
+    let (code, text, _) = enforcer(&["catalog", "show", "mine", "--services", services.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    assert!(text.contains("GET,HEAD api.example.com/a"), "{text}");
+    // Without the file beside it the policy says what is missing.
+    std::fs::remove_file(&file).unwrap();
+    let (code, text, _) = enforcer(&["policy", "check", policy]);
+    assert_eq!(code, 3);
+    assert!(text.contains("there is no catalogue of a service `mine`"), "{text}");
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::canon::{Request, Scheme};
 use crate::doh::DNS_OVER_HTTPS;
 use crate::matcher::{Conditions, Judged, Template, Unmet};
+use crate::name::Name;
 use crate::policy::{AgentPolicy, Decision, Pattern, Rate, ResponseRules, Rule};
 use crate::window::Moment;
 
@@ -180,9 +181,32 @@ impl AgentPolicy {
         obligations
     }
 
+    /// Where a catalogue that the policy speaks of has an action for it that the policy does not name.
+    fn action_advice(&self, request: &Request) -> Option<String> {
+        let named = |service: &Name, action: &Name| {
+            let own = self.rules.iter().filter_map(|rule| rule.action.as_ref());
+            own.into_iter().any(|own| own.service == *service && own.action == *action)
+        };
+        self.catalogues.iter().find_map(|catalogue| {
+            let action = catalogue.actions.iter().find(|action| action.takes(request))?;
+            if named(&catalogue.name, &action.name) {
+                return None;
+            }
+            let warning = action.mints.as_ref().or(action.dangerous.as_ref());
+            let warning = warning.map_or(String::new(), |what| format!("; mind that it {what}"));
+            Some(format!(
+                "it is the action `{0}/{1}`: `allow: [{1}]` of `{0}` under `services` would allow it{warning}",
+                catalogue.name, action.name
+            ))
+        })
+    }
+
     /// Of the allow rules for the host, the one that lacks least; else a new rule.
     fn smallest_change(&self, request: &Request, at: Moment) -> String {
         if let Some(advice) = self.loopback_advice(&request.host, request.port) {
+            return advice;
+        }
+        if let Some(advice) = self.action_advice(request) {
             return advice;
         }
         let near = self

@@ -44,7 +44,9 @@ pub use bait::{Decoy, Response, Tripwire};
 pub use body::{Body, FormBody, JsonBody, Push, Reader, Unreadable, Wanted};
 pub use canon::{Headers, Host, Method, Request, RequestError, Scheme, Target, authority};
 pub use cases::{Case, Cases};
-pub use catalog::{Catalogues, Library, RuleAction, Service, ServiceAction, ServiceSetting};
+pub use catalog::{
+    Catalogues, ImportError, Imported, Library, RuleAction, Service, ServiceAction, ServiceSetting, import,
+};
 pub use compare::{Change, Class, Comparison, compare};
 pub use decide::{Observed, WouldDeny};
 pub use diagnostics::{Finding, Report};

@@ -1,5 +1,8 @@
 //! `catalog …`: the actions of services that policies can name.
 
+mod import;
+mod registries;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,6 +20,10 @@ pub(super) enum CatalogCommand {
     Ls(Own),
     /// Show the actions of a service, and what is dangerous
     Show(ShowArgs),
+    /// Make a catalogue out of an OpenAPI 3 document
+    Import(import::ImportArgs),
+    /// Print the hosts your npm, pip and cargo install from, as settings of `packages`
+    Registries,
 }
 
 #[derive(Args, Debug)]
@@ -38,6 +45,8 @@ pub(super) fn catalog(command: &CatalogCommand, context: &Context, out: &mut Out
     match command {
         CatalogCommand::Ls(own) => ls(own, context, out),
         CatalogCommand::Show(args) => show(args, context, out),
+        CatalogCommand::Import(args) => import::import(args, context, out),
+        CatalogCommand::Registries => registries::registries(context, out),
     }
 }
 
@@ -102,6 +111,7 @@ fn show(args: &ShowArgs, context: &Context, out: &mut Output) -> Ended {
     for setting in &service.settings {
         let value = match (&setting.default, &setting.example) {
             (Some(default), _) => format!("{default} unless given"),
+            (None, Some(example)) if setting.optional => format!("optional, for example {example}"),
             (None, Some(example)) => format!("to be given, for example {example}"),
             (None, None) => "optional".to_owned(),
         };

@@ -34,6 +34,8 @@ pub struct ServiceSetting {
     pub about: String,
     pub default: Option<String>,
     pub example: Option<String>,
+    /// May it be left out, with what mentions it?
+    pub optional: bool,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -82,6 +84,9 @@ impl Catalogues {
     /// The actions that a request with its body is, as `SERVICE/ACTION`.
     pub fn actions(&self, request: &Request) -> Vec<String> {
         let of = |catalogue: &Arc<Catalogue>| -> Vec<String> {
+            if !catalogue.is_at(&request.host) {
+                return Vec::new();
+            }
             let is = |action: &&Action| action.takes(request);
             let told = |action: &Action| format!("{}/{}", catalogue.name, action.name);
             catalogue.actions.iter().filter(is).map(told).collect()
@@ -117,9 +122,10 @@ fn setting(setting: &Setting) -> ServiceSetting {
     let (default, example) = match setting.given {
         Given::Default(_) => (example, None),
         Given::Needed { .. } => (None, example),
-        Given::Optional => (None, None),
+        Given::Optional { .. } => (None, example),
     };
-    ServiceSetting { name: setting.name.clone(), about: setting.about.clone(), default, example }
+    let optional = matches!(setting.given, Given::Optional { .. });
+    ServiceSetting { name: setting.name.clone(), about: setting.about.clone(), default, example, optional }
 }
 
 fn action(catalogue: &Catalogue, action: &Action) -> ServiceAction {

@@ -16,7 +16,7 @@ impl Setting {
     pub(crate) fn stand_in(&self) -> Option<Node> {
         match &self.given {
             Given::Default(value) | Given::Needed { example: value } => Some(value.clone()),
-            Given::Optional => None,
+            Given::Optional { example } => example.clone(),
         }
     }
 
@@ -24,8 +24,10 @@ impl Setting {
     pub(crate) fn placed(&self, at: &Span) -> Setting {
         let mut setting = self.clone();
         match &mut setting.given {
-            Given::Default(value) | Given::Needed { example: value } => value.placed(at),
-            Given::Optional => {}
+            Given::Default(value)
+            | Given::Needed { example: value }
+            | Given::Optional { example: Some(value) } => value.placed(at),
+            Given::Optional { example: None } => {}
         }
         setting
     }

@@ -12,6 +12,7 @@
 mod ask;
 mod expand;
 mod fill;
+mod import;
 mod scope;
 mod shelf;
 mod shipped;
@@ -19,6 +20,7 @@ mod shipped;
 pub use ask::{Catalogues, Service, ServiceAction, ServiceSetting};
 pub(crate) use expand::{rules, texts_of, with_head};
 pub(crate) use fill::{Settings, fill};
+pub use import::{ImportError, Imported, import};
 pub(crate) use scope::{Resource, ResourceShape};
 pub use shelf::Library;
 pub(crate) use shelf::{Shelf, inside, shipped_catalogue};
@@ -27,9 +29,9 @@ pub(crate) use shipped::{PRESETS, SERVICES};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::canon::{Method, Request};
+use crate::canon::{Host, Method, Request};
 use crate::diagnostics::Span;
-use crate::matcher::{Conditions, Template};
+use crate::matcher::{Conditions, HostPattern, Template};
 use crate::name::Name;
 use crate::yaml::{Entry, Node};
 
@@ -45,6 +47,10 @@ pub(crate) struct Catalogue {
     pub(crate) hosts: Vec<(String, Node)>,
     /// in the order of the file
     pub(crate) actions: Vec<Action>,
+    /// where its actions are, each once
+    pub(crate) reach: Vec<HostPattern>,
+    /// Do its ids hold encoded slashes?
+    pub(crate) raw_path: bool,
     /// for the revision of policies that speak of it
     pub(crate) text: Arc<str>,
 }
@@ -64,7 +70,7 @@ pub(crate) enum Given {
     /// It has to be given; this is what one looks like.
     Needed { example: Node },
     /// Where it is not given, what mentions it is left out.
-    Optional,
+    Optional { example: Option<Node> },
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +150,44 @@ impl fmt::Display for RuleAction {
     }
 }
 
+/// It cannot be told which resource a request is about.
+#[derive(Debug)]
+pub(crate) struct Unclear;
+
 impl Catalogue {
+    /// Is any action of it at this host? With examples for settings.
+    pub(crate) fn is_at(&self, host: &Host) -> bool {
+        self.reach.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// What a request is about, in the words of `resources`. `Ok(None)`: nothing that they could name.
+    /// `Err`: it cannot be told, or could not be written down.
+    pub(crate) fn resource_of(&self, action: &Action, request: &Request) -> Result<Option<String>, Unclear> {
+        let Some(shape) = &self.resource else { return Ok(None) };
+        // A setting is `${…}`, a capture `{…}`.
+        let in_host = |own: &Endpoint| {
+            let hosts = self.hosts(&own.host).map(texts_of).unwrap_or_default();
+            hosts.iter().any(|host| host.replace("${", "").contains('{'))
+        };
+        if action.endpoints.iter().any(in_host) {
+            return Err(Unclear);
+        }
+        let path = request.target.path();
+        let templates = action.conditions.iter().flat_map(|own| &own.templates);
+        let Some(template) = templates.into_iter().find(|template| template.matches(path)) else {
+            return Err(Unclear);
+        };
+        let names: Vec<&str> = shape.names().collect();
+        match names.iter().filter(|name| template.names(name)).count() {
+            0 => return Ok(None),
+            some if some < names.len() => return Err(Unclear),
+            _ => {}
+        }
+        let parts: Option<Vec<String>> = names.iter().map(|name| template.captured(path, name)).collect();
+        let text = parts.ok_or(Unclear)?.join("/");
+        shape.read(&text, false).map(|_| Some(text)).map_err(|_why| Unclear)
+    }
+
     /// The first action that a request is, and on what.
     pub(crate) fn told(&self, request: &Request) -> Option<String> {
         let action = self.actions.iter().find(|action| action.takes(request))?;
@@ -180,6 +223,12 @@ impl Catalogue {
             .unwrap_or_default()
             .iter()
             .all(|host| paths.iter().all(|path| shape.is_in(&format!("{host}{path}"))))
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn is_git(&self) -> bool {
+        self.checks.iter().any(|entry| entry.key == "git")
     }
 }
 

@@ -54,7 +54,8 @@ impl ResourceShape {
         names.join("/")
     }
 
-    pub(crate) fn read(&self, text: &str) -> Result<Resource, String> {
+    /// `raw`: an encoded slash may stand in it.
+    pub(crate) fn read(&self, text: &str, raw: bool) -> Result<Resource, String> {
         let malformed = || format!("`{}` is not a resource here, which is {}", shown(text), self.example());
         let many = self.captures.last().is_some_and(|capture| capture.many);
         let parts: Vec<&str> =
@@ -65,6 +66,8 @@ impl ResourceShape {
         let mut read = Vec::new();
         for (capture, part) in self.captures.iter().zip(parts) {
             let good = |part: &str| {
+                let plain = if raw { part.replace("%2F", "") } else { part.to_owned() };
+                let part = plain.as_str();
                 part == "*"
                     || !part.is_empty()
                         && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~@:+=".contains(&b))
@@ -148,7 +151,7 @@ mod tests {
     use super::*;
 
     fn repo(text: &str) -> Resource {
-        ResourceShape::parse("{owner}/{repo}").unwrap().read(text).unwrap()
+        ResourceShape::parse("{owner}/{repo}").unwrap().read(text, false).unwrap()
     }
 
     #[test]
@@ -165,7 +168,7 @@ mod tests {
             assert_eq!(path(text, resource.map(repo).as_ref()).as_deref(), expected, "{text} {resource:?}");
         }
         let bucket = ResourceShape::parse("{bucket}").unwrap();
-        let one = bucket.read("b").unwrap();
+        let one = bucket.read("b", false).unwrap();
         assert_eq!(host("{bucket}.s3.example", Some(&one)).as_deref(), Some("b.s3.example"));
         assert_eq!(host("{bucket}.s3.example", None).as_deref(), Some("*.s3.example"));
         assert_eq!(host("s3-{bucket}.example", None), None);
@@ -175,11 +178,16 @@ mod tests {
     fn what_is_no_resource_is_refused() {
         let shape = ResourceShape::parse("{owner}/{repo}").unwrap();
         for bad in ["", "o", "o/r/x", "o/", "o/..", "o/r?", "o/{repo}", "o/**", "o/r%2F", "o//r"] {
-            assert!(shape.read(bad).is_err(), "{bad}");
+            assert!(shape.read(bad, false).is_err(), "{bad}");
         }
         let many = ResourceShape::parse("{name+}").unwrap();
-        assert!(many.read("library/nginx").is_ok());
-        assert!(many.read("library//nginx").is_err());
+        assert!(many.read("library/nginx", false).is_ok());
+        assert!(many.read("library//nginx", false).is_err());
+        let id = ResourceShape::parse("{id}").unwrap();
+        assert!(id.read("group%2Fproject", true).is_ok() && id.read("group%2Fproject", false).is_err());
+        for bad in ["%2F", "a%2f", "a%20"] {
+            assert!(id.read(bad, true).is_err(), "{bad}");
+        }
         for bad in ["", "owner", "{a}{b}", "{a+}/{b}", "{a}/{a}"] {
             assert!(ResourceShape::parse(bad).is_err(), "{bad}");
         }

@@ -7,7 +7,7 @@ macro_rules! shipped {
 }
 
 /// Name and text; a file of the same name in the policy folder's `services/` takes its place.
-pub(crate) const SERVICES: &[(&str, &str)] = shipped!("services": "github", "slack");
+pub(crate) const SERVICES: &[(&str, &str)] = shipped!("services": "anthropic", "aws", "github", "gitlab", "google", "huggingface", "jira", "linear", "notion", "oci", "openai", "packages", "sentry", "slack", "stripe");
 
 /// Name and text; a file of the same name in the policy folder's `presets/` takes its place.
 pub(crate) const PRESETS: &[(&str, &str)] = shipped!("presets": "github-clone");

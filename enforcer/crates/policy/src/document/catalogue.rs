@@ -33,6 +33,11 @@ const CATALOGUE: Shape = Shape::of(
             "Its hosts; the first is the usual one.",
         ),
         field("resource", &Form::Scalar, "What `resources` of a policy means: `{owner}/{repo}`."),
+        field(
+            "raw_path",
+            &Form::Words(&["true", "false"]),
+            "Do its ids hold encoded slashes (`group%2Fweb`)?",
+        ),
         field("settings", SETTINGS, "What a policy may or has to say for itself."),
         field("actions", &Form::Named(&Form::Section(&ACTION)), "What can be done with it."),
     ],
@@ -83,7 +88,11 @@ const SETTING: Shape = Shape::of(
     &[
         field("about", &Form::Prose, "What it is, in a sentence."),
         field("default", &Form::OneOrList(&Form::Scalar), "Its value where the policy gives none."),
-        field("example", &Form::OneOrList(&Form::Scalar), "What one looks like; the policy has to give one."),
+        field(
+            "example",
+            &Form::OneOrList(&Form::Scalar),
+            "What one looks like; unless it is optional, the policy has to give one.",
+        ),
         field("optional", &Form::Words(&["true"]), "Without it, what mentions it is left out."),
     ],
 )
@@ -122,6 +131,11 @@ fn read_root(r: &mut Reader<'_>, root: &Node, file_name: &str) -> Option<Catalog
         settings: top.get("settings").map(|entry| settings(r, entry)).unwrap_or_default(),
         hosts: top.get("hosts").map(|entry| hosts(r, entry)).unwrap_or_default(),
         actions: Vec::new(),
+        reach: Vec::new(),
+        raw_path: match top.get("raw_path") {
+            Some(entry) => r.choice(entry, &[("true", true), ("false", false)], &[]).unwrap_or(false),
+            None => base.as_ref().is_some_and(|(base, _)| base.raw_path),
+        },
         text: r.file.text.clone(),
     };
     if let Some(entry) = top.get("actions") {
@@ -243,9 +257,9 @@ pub(super) fn settings(r: &mut Reader<'_>, entry: &Entry) -> Vec<Setting> {
         let given = match (value("default"), value("example"), read.get("optional")) {
             (Some(default), None, None) => Given::Default(default),
             (None, Some(example), None) => Given::Needed { example },
-            (None, None, Some(optional)) => {
+            (None, example, Some(optional)) => {
                 r.choice(optional, &[("true", ())], &[]);
-                Given::Optional
+                Given::Optional { example }
             }
             _ => {
                 r.error(
@@ -351,7 +365,11 @@ fn try_out(r: &mut Reader<'_>, catalogue: &mut Catalogue) {
                 r.error("E051", &endpoint.span, message);
                 continue;
             }
-            let made = match rules(catalogue, endpoint, &[], &stand_ins, &[], &endpoint.span) {
+            let raw: Vec<Entry> = (catalogue.raw_path && !endpoint.is_git())
+                .then(|| Entry::said("raw_path", "true", &endpoint.span))
+                .into_iter()
+                .collect();
+            let made = match rules(catalogue, endpoint, &[], &stand_ins, &raw, &endpoint.span) {
                 Ok(made) => made,
                 Err(name) => {
                     r.error("E053", &endpoint.span, format!("`${{{name}}}` is not one of `settings`"));
@@ -373,6 +391,11 @@ fn try_out(r: &mut Reader<'_>, catalogue: &mut Catalogue) {
             let message = format!("no request of `{}` is there where no resource is named", action.name);
             let hint = "captures beside text (`{repo}.git`) need a spelling without it too";
             r.error_with("E054", &endpoint.span, message, hint);
+        }
+    }
+    for pattern in actions.iter().flat_map(|action| &action.conditions).flat_map(|own| &own.hosts) {
+        if !catalogue.reach.contains(pattern) {
+            catalogue.reach.push(pattern.clone());
         }
     }
     catalogue.actions = actions;

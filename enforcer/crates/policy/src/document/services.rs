@@ -11,7 +11,9 @@ use super::reader::{Fields, Reader};
 use super::rule::{self, Effect, RuleText};
 use super::{At, Document, checks, fields, values};
 use crate::canon::shown;
-use crate::catalog::{Action, Catalogue, Given, KINDS, Kind, Resource, SERVICES, Settings, Shelf, rules};
+use crate::catalog::{
+    Action, Catalogue, Endpoint, Given, KINDS, Kind, Resource, SERVICES, Settings, Shelf, rules,
+};
 use crate::diagnostics::{Span, nearest};
 use crate::name::Name;
 use crate::yaml::{Entry, Value};
@@ -186,7 +188,7 @@ fn resources(r: &mut Reader<'_>, fields: Fields<'_>, catalogue: &Catalogue) -> O
     };
     let mut read = Vec::new();
     for text in r.one_or_list(entry) {
-        match shape.read(&text.value) {
+        match shape.read(&text.value, catalogue.raw_path) {
             Ok(resource) => read.push(resource),
             Err(why) => r.error_with("E054", &text.span, why, "`*` stands for any part"),
         }
@@ -217,7 +219,7 @@ pub(super) fn read_settings(
             Given::Default(value) => {
                 settings.insert(setting.name.clone(), Some(value));
             }
-            Given::Optional => {
+            Given::Optional { .. } => {
                 settings.insert(setting.name.clone(), None);
             }
             Given::Needed { .. } => {}
@@ -353,10 +355,23 @@ impl Asked {
             // None of them could be read.
             return Vec::new();
         }
+        // Deny rules see encoded slashes either way.
+        let raw_path = effect == Effect::Allow && self.catalogue.raw_path;
+        let extra_of = |endpoint: &Endpoint| {
+            let raw = (raw_path && !endpoint.is_git()).then(|| Entry::said("raw_path", "true", span));
+            extra.iter().cloned().chain(raw).collect::<Vec<Entry>>()
+        };
         let mut texts = Vec::new();
         let mut missing = None;
         for endpoint in self.endpoints(action, resources.is_some()) {
-            match rules(&self.catalogue, endpoint, resources.unwrap_or_default(), settings, extra, span) {
+            match rules(
+                &self.catalogue,
+                endpoint,
+                resources.unwrap_or_default(),
+                settings,
+                &extra_of(endpoint),
+                span,
+            ) {
                 Ok(made) => {
                     for made in made {
                         let name = At { value: self.entry.value.joined(&action.name), span: span.clone() };
@@ -378,11 +393,7 @@ impl Asked {
     }
 
     /// With resources, those that say what they are about.
-    fn endpoints<'a>(
-        &'a self,
-        action: &'a Action,
-        scoped: bool,
-    ) -> impl Iterator<Item = &'a crate::catalog::Endpoint> {
+    fn endpoints<'a>(&'a self, action: &'a Action, scoped: bool) -> impl Iterator<Item = &'a Endpoint> {
         action.endpoints.iter().filter(move |endpoint| !scoped || self.catalogue.is_scoped(endpoint))
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Edit {
     Rule(String),
     /// of an allow rule, an item of this list
     Item(String, &'static str, String),
+    /// of an entry of `services`, an action that it names
+    Action(String, String),
     Credential(String),
     /// the tests on these lines
     TestsAt(BTreeSet<usize>),
@@ -37,6 +39,7 @@ pub(crate) fn edited(source: &Source, edits: &[Edit]) -> Result<String, Report> 
                     }
                 }
             }
+            Edit::Action(entry, action) => without_action(section(&mut tree.root, "services"), entry, action),
             Edit::Credential(name) => {
                 retain(section(&mut tree.root, "credentials"), |slot| slot.name() != name);
             }
@@ -56,6 +59,25 @@ pub(crate) fn edited(source: &Source, edits: &[Edit]) -> Result<String, Report> 
     }
     tree.order(&Form::Section(&POLICY));
     Ok(print::print(&tree))
+}
+
+/// An entry that allows nothing any more and denies nothing goes, too.
+fn without_action(services: Option<&mut Vec<Slot>>, entry: &str, action: &str) {
+    let Some(services) = services else { return };
+    services.retain_mut(|slot| {
+        if slot.name() != entry {
+            return true;
+        }
+        retain(section(&mut slot.value, "allow"), |item| scalar(&item.value) != Some(action));
+        retain(section(&mut slot.value, "rate"), |rate| rate.name() != action);
+        let Kind::Map { slots, .. } = &mut slot.value.kind else { return true };
+        slots.retain(|field| match (field.name(), &field.value.kind) {
+            ("allow" | "rate", Kind::List { slots, .. } | Kind::Map { slots, .. }) => !slots.is_empty(),
+            ("allow", _) => scalar(&field.value) != Some(action),
+            _ => true,
+        });
+        slots.iter().any(|field| matches!(field.name(), "allow" | "deny"))
+    });
 }
 
 /// The items or entries below a key.

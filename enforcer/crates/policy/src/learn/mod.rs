@@ -3,9 +3,11 @@
 //! Pure, like the rest of the crate: callers bring the receipts as [`Seen`] and write the files.
 //!
 //! - `suggest`: the tightest policy people still like to read that allows everything seen
+//! - `actions`: what of it is actions of catalogues
 //! - `unused`: what a policy grants and nobody used, and the file without it
 //! - `paths`, `rates`: how many values become one template, and many moments one rate
 
+mod actions;
 mod paths;
 mod rates;
 mod suggest;

@@ -1,11 +1,11 @@
-//! `policy suggest`: the `allow` section that what was seen needs, in the file the agent has.
+//! `policy suggest`: the `services` and `allow` sections that what was seen needs, in the file the agent has.
 //!
 //! Everything else of the file stays as its author wrote it. Deny rules are decisions of people: what
 //! they refuse is not covered, and is said to be left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Seen, paths, rates};
+use super::{Seen, actions, paths, rates};
 use crate::canon::{Host, Method, Request, Scheme};
 use crate::catalog::Library;
 use crate::diagnostics::{File, Report};
@@ -14,7 +14,7 @@ use crate::policy::{AgentPolicy, Compiled, Decision, PolicySet, Source};
 use crate::yaml::{self, Value};
 
 /// Sections that a suggestion writes anew, or that only hold for the rules as they were.
-const OWN: &[&str] = &["version", "agent", "mode", "allow", "tests"];
+const OWN: &[&str] = &["version", "agent", "mode", "services", "allow", "tests"];
 
 #[derive(Debug)]
 pub struct Suggestion {
@@ -50,9 +50,17 @@ pub fn suggest(
     let kept = current.map(kept_sections).unwrap_or_default();
     let head = format!("version: 1\nagent: {agent}\n{kept}");
     let limited = kept.lines().any(|line| line.starts_with("limits:"));
-    let allow = allow(policy.map(|policy| &**policy), &taken, limited);
-    let text = format!("{head}{allow}");
     let name = current.map_or_else(|| format!("{agent}.yaml"), |source| source.name.clone());
+    let policy = policy.map(|policy| &**policy);
+    let denied = current.map(actions::denied).unwrap_or_default();
+    let (services, rest) = actions::services(library.shelf(&name), policy, &taken, denied);
+    let allow = allow(policy, &rest);
+    // Limits that are there already held while all this was seen.
+    let limits = match limited || taken.is_empty() {
+        true => String::new(),
+        false => format!("limits: {{ rate: {} }}\n", rates::rate(&moments(&taken))),
+    };
+    let text = format!("{head}{allow}{limits}{services}");
     let text = format(&Source { name: name.clone(), text })?;
     let Compiled { set, .. } = PolicySet::compile_with(&[Source { name, text: text.clone() }], library)?;
     let covered = |one: &&&Seen| {
@@ -105,26 +113,31 @@ fn kept_sections(source: &Source) -> String {
 
 /// Requests that go into one rule.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+pub(super) struct Place {
     scheme: &'static str,
     host: Host,
     port: u16,
-    credential: Option<String>,
+    pub(super) credential: Option<String>,
 }
 
-fn allow(policy: Option<&AgentPolicy>, seen: &[&Seen], limited: bool) -> String {
-    let mut places: BTreeMap<Place, Vec<&Seen>> = BTreeMap::new();
-    for one in seen {
+impl Place {
+    pub(super) fn of(policy: Option<&AgentPolicy>, one: &Seen) -> Place {
         let request = &one.request;
         // A credential that the file no longer declares cannot be brought.
         let declared = |name: &&String| policy.is_some_and(|policy| policy.credential(name).is_some());
-        let place = Place {
+        Place {
             scheme: request.scheme.as_str(),
             host: request.host.clone(),
             port: request.port,
             credential: one.credential.as_ref().filter(declared).cloned(),
-        };
-        places.entry(place).or_default().push(one);
+        }
+    }
+}
+
+fn allow(policy: Option<&AgentPolicy>, seen: &[&Seen]) -> String {
+    let mut places: BTreeMap<Place, Vec<&Seen>> = BTreeMap::new();
+    for one in seen {
+        places.entry(Place::of(policy, one)).or_default().push(one);
     }
     if places.is_empty() {
         return String::new();
@@ -135,10 +148,6 @@ fn allow(policy: Option<&AgentPolicy>, seen: &[&Seen], limited: bool) -> String 
         for (methods, group) in by_methods(seen, place.credential.is_some()) {
             text.push_str(&rule(place, &methods, &group, &mut names));
         }
-    }
-    // Limits that are there already held while all this was seen.
-    if !limited {
-        text.push_str(&format!("limits: {{ rate: {} }}\n", rates::rate(&moments(seen))));
     }
     text
 }
@@ -206,7 +215,7 @@ fn rule(place: &Place, methods: &[Method], group: &Group<'_>, names: &mut BTreeS
     text
 }
 
-fn moments(seen: &[&Seen]) -> Vec<u64> {
+pub(super) fn moments(seen: &[&Seen]) -> Vec<u64> {
     let times = |one: &&Seen| usize::try_from(one.count).unwrap_or(usize::MAX).min(MAX_FOLDED);
     seen.iter().flat_map(|one| std::iter::repeat_n(one.at, times(one))).collect()
 }
@@ -240,7 +249,7 @@ fn name(place: &Place, methods: &[Method], names: &mut BTreeSet<String>) -> Stri
     name
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
     if starts_well && text.chars().all(plain) { text.to_owned() } else { format!("\"{text}\"") }

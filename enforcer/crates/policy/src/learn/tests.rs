@@ -49,26 +49,27 @@ deny:
   - { name: no-delete, methods: DELETE }   # never
 # everything, for now
 allow:
-  - { name: all, host: api.github.com, credential: github }
+  - { name: all, host: api.widgets.example, credential: github }
 tests:
-  - { request: \"GET https://api.github.com/zen\", expect: allow, by: all }
+  - { request: \"GET https://api.widgets.example/zen\", expect: allow, by: all }
 ";
 
 fn day() -> Vec<Seen> {
     let mut day: Vec<Seen> = (1..=40u64)
         .map(|n| {
-            let mut one = seen(n * 60, "GET", &format!("https://api.github.com/repos/o/r/issues/{n}"));
+            let mut one = seen(n * 60, "GET", &format!("https://api.widgets.example/repos/o/r/issues/{n}"));
             one.credential = Some("github".into());
             one
         })
         .collect();
     for n in 1..=3 {
-        let mut one = seen(n * 900, "POST", &format!("https://api.github.com/repos/o/r/issues/{n}/comments"));
+        let mut one =
+            seen(n * 900, "POST", &format!("https://api.widgets.example/repos/o/r/issues/{n}/comments"));
         (one.credential, one.sent) = (Some("github".into()), 700);
         day.push(one);
     }
     day.push(seen(5000, "GET", "https://docs.example.com/guide/"));
-    day.push(seen(5001, "DELETE", "https://api.github.com/repos/o/r"));
+    day.push(seen(5001, "DELETE", "https://api.widgets.example/repos/o/r"));
     day.push(Seen { passed: false, ..seen(5002, "GET", "https://evil.example/") });
     day
 }
@@ -92,15 +93,15 @@ deny:
 
 allow:
   # 40 requests to 40 paths
-  - name: read-api-github-com
-    host: api.github.com
+  - name: read-api-widgets-example
+    host: api.widgets.example
     methods: [GET]
     paths: [\"/repos/o/r/issues/{issue}\"]
     credential: github
     rate: 100/hour burst 5
   # 3 requests to 3 paths
-  - name: post-api-github-com
-    host: api.github.com
+  - name: post-api-widgets-example
+    host: api.widgets.example
     methods: [POST]
     paths: [\"/repos/o/r/issues/{issue}/comments\"]
     credential: github
@@ -121,7 +122,7 @@ limits: { rate: 100/hour burst 5 }
         suggestion.left_out,
         [
             (
-                "DELETE https://api.github.com/repos/o/r".to_owned(),
+                "DELETE https://api.widgets.example/repos/o/r".to_owned(),
                 "your deny rule `no-delete` refuses it".to_owned()
             ),
             ("GET https://evil.example/".to_owned(), "it was refused".to_owned()),
@@ -142,17 +143,17 @@ fn a_suggestion_allows_what_was_seen_and_not_what_is_near() {
         );
     }
     for (method, url) in [
-        ("GET", "https://api.github.com/"),
-        ("GET", "https://api.github.com/repos/o/r"),
-        ("GET", "https://api.github.com/repos/o/other/issues/1"),
-        ("GET", "https://api.github.com/repos/p/r/issues/1"),
-        ("GET", "https://api.github.com/repos/o/r/issues"),
-        ("GET", "https://api.github.com/repos/o/r/issues/1/comments"),
-        ("POST", "https://api.github.com/repos/o/r/issues/1"),
-        ("PUT", "https://api.github.com/repos/o/r/issues/1"),
-        ("HEAD", "https://api.github.com/repos/o/r/issues/1"),
-        ("GET", "http://api.github.com/repos/o/r/issues/1"),
-        ("GET", "https://api.github.com:8443/repos/o/r/issues/1"),
+        ("GET", "https://api.widgets.example/"),
+        ("GET", "https://api.widgets.example/repos/o/r"),
+        ("GET", "https://api.widgets.example/repos/o/other/issues/1"),
+        ("GET", "https://api.widgets.example/repos/p/r/issues/1"),
+        ("GET", "https://api.widgets.example/repos/o/r/issues"),
+        ("GET", "https://api.widgets.example/repos/o/r/issues/1/comments"),
+        ("POST", "https://api.widgets.example/repos/o/r/issues/1"),
+        ("PUT", "https://api.widgets.example/repos/o/r/issues/1"),
+        ("HEAD", "https://api.widgets.example/repos/o/r/issues/1"),
+        ("GET", "http://api.widgets.example/repos/o/r/issues/1"),
+        ("GET", "https://api.widgets.example:8443/repos/o/r/issues/1"),
         ("GET", "https://github.com/repos/o/r/issues/1"),
         ("GET", "https://docs.example.com/guide"),
         ("GET", "https://docs.example.com/guide/x"),
@@ -211,7 +212,7 @@ credentials:
 allow:
   # reads
   - name: read
-    host: [api.github.com, \"*.example.com\", old.example.org]
+    host: [api.widgets.example, \"*.example.com\", old.example.org]
     methods: [GET, HEAD, POST]
     credential: github
   # long ago
@@ -220,14 +221,14 @@ allow:
     credential: spare
   - { name: one, host: one.example, methods: GET }
 tests:
-  - { request: \"GET https://api.github.com/x\", expect: allow }
+  - { request: \"GET https://api.widgets.example/x\", expect: allow }
   - { request: \"GET https://legacy.example.net/x\", expect: allow, by: legacy }
 ";
 
 #[test]
 fn what_nobody_used_is_named_and_can_be_taken_out() {
     let receipts = [
-        seen(1, "GET", "https://api.github.com/x"),
+        seen(1, "GET", "https://api.widgets.example/x"),
         seen(2, "POST", "https://a.example.com/x"),
         seen(3, "GET", "https://one.example/"),
         seen(4, "GET", "https://nowhere.example/"),
@@ -248,13 +249,13 @@ credentials:
 allow:
   # reads
   - name: read
-    host: [api.github.com, \"*.example.com\"]
+    host: [api.widgets.example, \"*.example.com\"]
     methods: [GET, POST]
     credential: github
   - { name: one, host: one.example, methods: GET }
 
 tests:
-  - { request: \"GET https://api.github.com/x\", expect: allow }
+  - { request: \"GET https://api.widgets.example/x\", expect: allow }
 ";
     assert_eq!(found.tightened.as_deref(), Some(expected));
     // Nothing that was used is gone.
@@ -336,4 +337,106 @@ proptest! {
             prop_assert_eq!(&unused(&source(tight), &Library::default(), &receipts).unwrap().tightened, &None);
         }
     }
+}
+
+const WITH_SERVICES: &str = "\
+version: 1
+agent: bot
+credentials:
+  github: { bearer: { secret: github-token } }
+services:
+  github:
+    credential: github
+    allow: [read, create-pr, add-comment, merge-pr]
+    deny: [delete-repo]
+    rate: { merge-pr: 5/hour }
+  slack: { allow: [post-message] }
+";
+
+fn github(at: u64, method: &str, path: &str) -> Seen {
+    let one = seen(at, method, &format!("https://api.github.com{path}"));
+    Seen { credential: Some("github".into()), ..one }
+}
+
+#[test]
+fn a_suggestion_speaks_in_actions_where_they_fit() {
+    let receipts = [
+        github(1, "GET", "/repos/myorg/web/issues/7"),
+        github(2, "GET", "/repos/myorg/web/issues/8/comments"),
+        github(3, "POST", "/repos/myorg/web/issues/8/comments"),
+        github(4, "GET", "/user"),
+        // Only its body would tell which action it is.
+        github(5, "POST", "/graphql"),
+        // No catalogue knows it.
+        github(6, "GET", "/feeds"),
+        seen(7, "GET", "https://docs.example.com/a"),
+    ];
+    let library = Library::default();
+    let suggestion =
+        suggest("bot", Some(&source(WITH_SERVICES)), &library, &receipts).unwrap_or_else(|e| panic!("{e}"));
+    let services = "\
+services:
+  github:
+    deny: [delete-repo]
+  # 1 request
+  github-2:
+    service: github
+    credential: github
+    allow: [whoami]
+    rate: { whoami: 2/hour }
+  # 3 requests
+  github-3:
+    service: github
+    credential: github
+    resources: [\"myorg/web\"]
+    allow: [add-comment, read-issues]
+    rate: { add-comment: 2/hour, read-issues: 3/hour }
+";
+    assert!(suggestion.text.contains(services), "{}", suggestion.text);
+    assert!(suggestion.left_out.is_empty(), "{:?}", suggestion.left_out);
+    let policy = load(&suggestion.text);
+    for (method, path, allowed) in [
+        ("GET", "/repos/myorg/web/issues/9", true),
+        ("POST", "/graphql", true),
+        ("GET", "/feeds", true),
+        ("GET", "/repos/myorg/other/issues/9", false),
+        ("PUT", "/repos/myorg/web/pulls/1/merge", false),
+        ("GET", "/user/keys", false),
+    ] {
+        assert_eq!(
+            allows(&policy, method, &format!("https://api.github.com{path}")),
+            allowed,
+            "{method} {path}"
+        );
+    }
+    // What it suggests, it suggests again.
+    let again = suggest("bot", Some(&source(&suggestion.text)), &library, &receipts).unwrap();
+    assert_eq!(again.text, suggestion.text);
+}
+
+#[test]
+fn a_request_that_could_be_two_actions_stays_a_rule() {
+    // `issues/comments` is also an issue called so.
+    let receipts = [github(1, "GET", "/repos/myorg/web/issues/comments")];
+    let suggestion = suggest("bot", None, &Library::default(), &receipts).unwrap_or_else(|e| panic!("{e}"));
+    assert!(!suggestion.text.contains("services"), "{}", suggestion.text);
+}
+
+#[test]
+fn actions_nobody_used_go_where_they_are_named() {
+    let receipts = [
+        github(1, "GET", "/repos/myorg/web/issues/7"),
+        github(3, "POST", "/repos/myorg/web/issues/8/comments"),
+    ];
+    let found =
+        unused(&source(WITH_SERVICES), &Library::default(), &receipts).unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        found.rules.contains(&"github/create-pr".to_owned())
+            && found.rules.contains(&"github/read-prs".to_owned())
+    );
+    assert!(!found.rules.contains(&"github/read-issues".to_owned()));
+    assert!(found.methods.is_empty() && found.hosts.is_empty(), "{found:?}");
+    let tight = found.tightened.unwrap();
+    assert!(tight.contains("    allow: [read, add-comment]\n    deny: [delete-repo]\n"), "{tight}");
+    assert!(!tight.contains("slack") && !tight.contains("merge-pr"), "{tight}");
 }

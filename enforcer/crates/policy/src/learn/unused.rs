@@ -54,10 +54,17 @@ pub fn unused(source: &Source, library: &Library, seen: &[Seen]) -> Result<Unuse
     for (rule, conditions) in policy.rules.iter().zip(&policy.conditions).skip(policy.denies) {
         let name = rule.name.to_string();
         let Some(own) = used.get(rule.name.as_str()) else {
-            found.rules.push(name);
+            // An action may be several rules.
+            if found.rules.last() != Some(&name) {
+                found.rules.push(name);
+            }
             continue;
         };
         brought.extend(rule.credential.as_ref().map(|credential| credential.as_str()));
+        // Which methods and hosts an action has is the catalogue's.
+        if rule.action.is_some() {
+            continue;
+        }
         let methods = conditions.methods.iter().flatten().filter(|method| !own.methods.contains(method));
         found.methods.extend(methods.map(|method| (name.clone(), method.to_string())));
         let hosts = conditions.hosts.iter().enumerate().filter(|(number, _)| !own.hosts.contains(number));
@@ -95,7 +102,10 @@ fn uses<'p>(policy: &'p AgentPolicy, seen: &[Seen]) -> BTreeMap<&'p str, Use> {
 /// The file without what is unused, laid out. A test that needs an unused rule goes with it.
 fn tightened(source: &Source, library: &Library, found: &Unused) -> Result<Option<String>, Report> {
     let mut edits: Vec<Edit> = Vec::new();
-    edits.extend(found.rules.iter().map(|rule| Edit::Rule(rule.clone())));
+    edits.extend(found.rules.iter().map(|rule| match rule.split_once('/') {
+        Some((entry, action)) => Edit::Action(entry.to_owned(), action.to_owned()),
+        None => Edit::Rule(rule.clone()),
+    }));
     edits.extend(
         found.methods.iter().map(|(rule, method)| Edit::Item(rule.clone(), "methods", method.clone())),
     );

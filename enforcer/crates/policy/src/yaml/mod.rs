@@ -42,6 +42,14 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
+impl Entry {
+    /// A field as if it stood there.
+    pub(crate) fn said(key: &str, value: &str, at: &Span) -> Entry {
+        let value = Node { span: at.clone(), value: Value::Scalar(value.to_owned()), quoted: false };
+        Entry { key: key.to_owned(), key_span: at.clone(), value }
+    }
+}
+
 impl Node {
     /// Moves every place in it, for a file whose text stands behind others.
     pub(crate) fn shift(&mut self, by: usize) {
