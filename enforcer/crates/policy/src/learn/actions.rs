@@ -26,6 +26,8 @@ struct Entry {
 }
 
 type Actions<'s> = BTreeMap<String, Vec<&'s Seen>>;
+/// By service, credential and action: the resources, and what was seen.
+type Found<'s> = BTreeMap<(String, Option<String>, String), (BTreeSet<String>, Vec<&'s Seen>)>;
 
 /// The `services` section, and what no action is.
 pub(super) fn services<'s>(
@@ -36,9 +38,7 @@ pub(super) fn services<'s>(
 ) -> (String, Vec<&'s Seen>) {
     let catalogues = catalogues(shelf, policy);
     let mut rest = Vec::new();
-    // By service, credential and action; then the resources of each.
-    let mut found: BTreeMap<(String, Option<String>, String), (BTreeSet<String>, Vec<&Seen>)> =
-        BTreeMap::new();
+    let mut found: Found<'_> = BTreeMap::new();
     for &one in seen {
         let Some((catalogue, action, resource)) = told(&catalogues, one) else {
             rest.push(one);
