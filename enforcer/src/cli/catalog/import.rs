@@ -14,7 +14,7 @@ use crate::cli::{Context, Ended, Failure, Output};
 use crate::text::shown;
 
 #[derive(Args, Debug)]
-pub(super) struct ImportArgs {
+pub(in crate::cli) struct ImportArgs {
     /// OpenAPI 3 document, JSON or YAML
     file: PathBuf,
     /// What the service is called in policies

@@ -14,7 +14,7 @@ use crate::cli::{Context, Ended, Failure, Output};
 
 /// Settings of the catalogue and the hosts found for each.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+struct Found {
     npm: BTreeSet<String>,
     pip: BTreeSet<String>,
     pip_files: BTreeSet<String>,
