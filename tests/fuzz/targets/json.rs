@@ -21,7 +21,12 @@ fuzz_target!(|body: &[u8]| {
     if told != "allow r" {
         return;
     }
-    let json: Value = serde_json::from_slice(body).expect("what is allowed is JSON");
+    let json: Value = match serde_json::from_slice(body) {
+        Ok(json) => json,
+        // Of a number that no rule asks about.
+        Err(error) if error.to_string().contains("out of range") => return,
+        Err(error) => panic!("what is allowed is JSON: {error}"),
+    };
     assert_eq!(json["a"], "x");
     assert!(json["b"]["n"].as_f64().is_some_and(|n| n <= 5.0), "{}", json["b"]["n"]);
     let starts = |item: &Value| item.as_str().is_some_and(|text| text.starts_with('x'));

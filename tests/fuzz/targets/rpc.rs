@@ -25,7 +25,12 @@ fuzz_target!(|body: &[u8]| {
         if !told(&POLICY, &request).starts_with("allow") {
             continue;
         }
-        let json: Value = serde_json::from_slice(body).expect("what is allowed is JSON");
+        let json: Value = match serde_json::from_slice(body) {
+            Ok(json) => json,
+            // Of a number that no rule asks about.
+            Err(error) if error.to_string().contains("out of range") => continue,
+            Err(error) => panic!("what is allowed is JSON: {error}"),
+        };
         let messages = json.as_array().cloned().unwrap_or_else(|| vec![json]);
         assert!(!messages.is_empty());
         for message in &messages {

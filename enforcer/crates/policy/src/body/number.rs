@@ -8,8 +8,8 @@ use std::fmt;
 
 /// Beyond this many significant digits nobody counts; such a number cannot be judged.
 const MAX_DIGITS: usize = 64;
-/// Exponents beyond are overflow to one server and zero to another.
-const MAX_EXPONENT: i64 = 400;
+/// Beyond, most servers, which read numbers as 64-bit floating point, find infinity, zero or an error.
+const MAX_EXPONENT: i64 = 308;
 
 /// `0.DIGITS × 10^EXPONENT`, with neither leading nor trailing zeros; zero has no digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
