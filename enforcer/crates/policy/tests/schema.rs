@@ -77,7 +77,7 @@ fn the_editor_and_the_reader_say_the_same() {
         (rule("json: { a: { max_length: 0 } }"), false),
         (rule("graphql: { operations: query, max_depth: 1000 }"), true),
         (rule("raw_path: true"), true),
-        (rule("raw_path: yes"), false),
+        (rule("raw_path: maybe"), false),
         ("deny: [{ name: d, raw_path: true }]".into(), false),
         (rule("websocket: true"), true),
         (rule("websocket: \"true\""), true),
