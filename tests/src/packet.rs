@@ -62,10 +62,17 @@ impl Packet {
             None => self.ethertype == ARP,
             Some(ip) if ip.protocol == ICMP6 => {
                 matches!(ip.first, 133..=136)
-                    || (matches!(ip.first, 131 | 132 | 143) && !self.contains(&PROBE_GROUP_V6.octets()))
+                    || (self.is_group_report() && !self.contains(&PROBE_GROUP_V6.octets()))
             }
             Some(_) => false,
         }
+    }
+
+    /// Says who is in a multicast group: IGMP, or MLD's reports and its goodbye (RFC 2710, RFC 9777).
+    pub fn is_group_report(&self) -> bool {
+        self.ip.is_some_and(|ip| {
+            ip.protocol == IGMP || (ip.protocol == ICMP6 && matches!(ip.first, 131 | 132 | 143))
+        })
     }
 
     /// The source port of a TCP reset over IPv4.
