@@ -30,11 +30,10 @@ pub(super) fn widened(old: Option<&AgentPolicy>, new: Option<&AgentPolicy>) -> V
             if denied || covered && let_go.is_empty() {
                 continue;
             }
-            let example = example(old, new, rule, &atom, &let_go);
+            let (example, all_tried) = example(old, new, rule, &atom, &let_go);
             // What a lost deny rule let go of may be denied or not allowed by something else.
-            let by_head = atom.checks.is_empty();
-            if covered && by_head && example.is_none() && let_go.iter().all(|(_, deny)| deny.judged_by_head())
-            {
+            let by_head = atom.checks.is_empty() && let_go.iter().all(|(_, deny)| deny.judged_by_head());
+            if covered && by_head && example.is_none() && all_tried {
                 continue;
             }
             let class = Class {
@@ -63,14 +62,14 @@ fn lost_denies<'p>(old: &'p AgentPolicy, new: &AgentPolicy) -> Vec<(&'p Arc<Rule
     denies.filter(|(_, deny)| !deny_conditions(new).any(|own| own.covers(deny))).collect()
 }
 
-/// A request that the rule of `new` allows and `old` refuses.
+/// A request that the rule of `new` allows and `old` refuses, and whether all that come into question were tried.
 fn example(
     old: Option<&AgentPolicy>,
     new: &AgentPolicy,
     rule: &Arc<Rule>,
     atom: &Conditions,
     lost: &[&(&Arc<Rule>, &Conditions)],
-) -> Option<Request> {
+) -> (Option<Request>, bool) {
     let others = || {
         let olds = old.into_iter().flat_map(|old| old.conditions.iter());
         lost.iter().map(|(_, deny)| *deny).chain(olds)
@@ -97,7 +96,7 @@ fn example(
             for path in &paths {
                 tried += 1;
                 if tried > MAX_TRIED {
-                    return None;
+                    return (None, false);
                 }
                 let authority = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 let url = format!("{}://{authority}:{port}{path}", scheme.as_str());
@@ -106,12 +105,12 @@ fn example(
                 let before = old
                     .is_some_and(|old| matches!(old.decide(&request, Moment::ANY), Decision::Allow { .. }));
                 if by_rule && !before {
-                    return Some(request);
+                    return (Some(request), true);
                 }
             }
         }
     }
-    None
+    (None, true)
 }
 
 fn unique(items: impl Iterator<Item = String>) -> Vec<String> {

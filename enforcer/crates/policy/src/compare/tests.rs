@@ -203,6 +203,17 @@ fn an_agent_that_comes_or_goes_is_compared_with_nothing() {
     assert_eq!((found.widened.len(), found.narrowed.len()), (0, 1));
 }
 
+/// The paths in between are neither the deny rule's own nor the allow rule's.
+#[test]
+fn a_deny_rule_that_reaches_less_far_is_seen_through_a_template_of_any_depth() {
+    let allow = "allow:\n  - { name: all, host: a.example, paths: \"/**/c\" }\n";
+    let deny =
+        |paths: &str| format!("deny:\n  - {{ name: no, host: a.example, paths: \"{paths}\" }}\n{allow}");
+    let found = compared(&deny("/a/**"), &deny("/a/*"), &[]);
+    let examples: Vec<_> = found.widened.iter().map(|class| class.example.as_deref()).collect();
+    assert_eq!(examples, [Some("GET https://a.example/a/any/c")], "{found:?}");
+}
+
 fn rules() -> impl Strategy<Value = String> {
     let host = prop::sample::select(vec!["a.example", "b.example", "\"*.example\""]);
     let methods =

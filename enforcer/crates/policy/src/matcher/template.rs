@@ -137,15 +137,24 @@ impl Template {
         sample(&self.segments, 1, "any%2Fany")
     }
 
-    /// Paths that match both, where there are any.
+    /// Paths that match both, where there are any: of each length that `**` allows them, up to one more than the other has.
     pub(crate) fn common(&self, other: &Template) -> Vec<String> {
-        let mut way = Vec::new();
-        if self.overlaps(other) && meet(&self.segments, &other.segments, &mut way) {
-            let literal = sample(&way, 1, "any");
-            // With something in the place of `**` where both have one, and with nothing.
-            return vec![literal, sample(&way, 0, "any")];
-        }
-        Vec::new()
+        let theirs: Vec<_> = other.lengths(self.segments.len() + 1).collect();
+        let ours = self.lengths(other.segments.len() + 1);
+        ours.flat_map(|own| theirs.iter().filter_map(move |their| meet(&own, their)).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Itself with none, one, and so on to `most` segments in the place of every `**`.
+    fn lengths(&self, most: usize) -> impl Iterator<Item = Vec<Segment>> {
+        let most = if self.segments.contains(&Segment::Many) { most } else { 0 };
+        (0..=most).map(|many| {
+            let segments = self.segments.iter().flat_map(|segment| match segment {
+                Segment::Many => vec![Segment::One(None); many],
+                Segment::One(_) | Segment::Literal(_) => vec![segment.clone()],
+            });
+            segments.collect()
+        })
     }
 
     /// Is there a path that matches both?
@@ -296,40 +305,12 @@ fn encoded(literal: &str) -> String {
     literal.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Segments that both match, for templates that overlap: a literal where one of them has one.
-fn meet(own: &[Segment], other: &[Segment], way: &mut Vec<Segment>) -> bool {
-    if !overlap(own, other) {
-        return false;
+/// A path that both match, without `**` in either: a literal where one of them has one.
+fn meet(own: &[Segment], other: &[Segment]) -> Option<String> {
+    if own.len() != other.len() || !overlap(own, other) {
+        return None;
     }
-    match (own.split_first(), other.split_first()) {
-        (None, None) => true,
-        (Some((Segment::Many, rest)), None) | (None, Some((Segment::Many, rest))) => {
-            way.push(Segment::Many);
-            meet(rest, &[], way)
-        }
-        (Some((a, own_rest)), Some((b, other_rest))) => {
-            let length = way.len();
-            let both = match (a, b) {
-                (Segment::Many, given) => Some((given, [(own_rest, other), (own, other_rest)])),
-                (given, Segment::Many) => Some((given, [(own, other_rest), (own_rest, other)])),
-                (Segment::Literal(_) | Segment::One(_), Segment::Literal(_) | Segment::One(_)) => None,
-            };
-            match both {
-                // `**` takes nothing, or takes the other's segment and stays.
-                Some((given, [without, with])) => {
-                    if meet(without.0, without.1, way) {
-                        return true;
-                    }
-                    way.truncate(length);
-                    way.push(given.clone());
-                    meet(with.0, with.1, way)
-                }
-                None => {
-                    way.push(if matches!(a, Segment::Literal(_)) { a.clone() } else { b.clone() });
-                    meet(own_rest, other_rest, way)
-                }
-            }
-        }
-        (Some(_), None) | (None, Some(_)) => false,
-    }
+    let literal =
+        |(a, b): (&Segment, &Segment)| if matches!(a, Segment::Literal(_)) { a.clone() } else { b.clone() };
+    Some(sample(&own.iter().zip(other).map(literal).collect::<Vec<_>>(), 0, "any"))
 }
