@@ -51,6 +51,7 @@ struct Run<'r> {
     /// Kernels, images and logs: `target/vm`.
     dir: PathBuf,
     failed: usize,
+    shown: usize,
 }
 
 /// What is missing, and what is to be seen.
@@ -65,7 +66,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
 
 pub(crate) fn vm(root: &Path, kernels: &[String], shows: &[Show], only: Option<&str>) -> Result<()> {
     ensure!(cfg!(target_arch = "x86_64"), "only kernels for x86-64 are booted so far");
-    let mut run = Run { root, dir: root.join("target/vm"), failed: 0 };
+    let mut run = Run { root, dir: root.join("target/vm"), failed: 0, shown: 0 };
     let wanted: Vec<&str> =
         if kernels.is_empty() { KERNELS.to_vec() } else { kernels.iter().map(String::as_str).collect() };
     let shown = |show| shows.is_empty() || shows.contains(&show);
@@ -80,8 +81,10 @@ pub(crate) fn vm(root: &Path, kernels: &[String], shows: &[Show], only: Option<&
         }
         if only.is_none() && shown(Show::Power) && guest::supported(kernel.version) {
             power::show(&mut run, &kernel)?;
+            run.shown += 1;
         }
     }
+    ensure!(run.shown > 0, "nothing was shown: none of these kernels has such a scene");
     match run.failed {
         0 => Ok(()),
         n => bail!(
@@ -94,6 +97,7 @@ pub(crate) fn vm(root: &Path, kernels: &[String], shows: &[Show], only: Option<&
 impl Run<'_> {
     /// Boots, lets the guest say what holds, and counts what does not.
     fn play(&mut self, kernel: &Kernel, scene: &'static Scene) -> Result<()> {
+        self.shown += 1;
         title(&format!("Linux {}: {}", kernel.release, scene.what));
         let mut machine = Machine::boot(self, kernel, scene, &[])?;
         let mut ended = false;
