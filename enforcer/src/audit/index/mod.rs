@@ -1,9 +1,11 @@
 //! The SQLite index behind the log: made to be asked, not to be believed.
 //!
-//! Its own thread reads what the log has grown by, from the place the database itself remembers. A new, lost,
-//! damaged or foreign database is filled from the first segment on by the same code.
+//! What the log has grown by is read from the place that the database itself remembers. A new, lost, damaged or
+//! foreign database is filled from the first segment on by the same code.
 
-use std::collections::BTreeMap;
+mod indexer;
+mod rows;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,34 +13,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, ToSql, params};
-use serde::Deserialize;
 
 use super::clock::Time;
-use super::entry::{self, Body, Entry};
+use super::entry;
 use super::query::Query;
-use super::record::{Intent, Outcome, Receipt, RequestId, Verdict};
+use super::record::{Intent, Receipt, RequestId};
 use super::segment::{self, Line, Lines};
-use super::shared::{Progress, Rested, Shared};
+use super::shared::Progress;
 use crate::text::hex;
+pub(super) use indexer::run;
+use rows::Rows;
 
 /// Of the tables below. Another number in the file: the index is made anew.
 const VERSION: i64 = 2;
 /// Entries a transaction takes at most.
 const BATCH: usize = 2000;
-/// After a failure. The log does not wait for the index.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Between two looks at the log while nobody asks: one transaction for many entries.
-const REST: Duration = Duration::from_millis(250);
-/// The same while somebody follows.
-const FOLLOWED: Duration = Duration::from_millis(10);
-/// A log that grows by more than this in a rest is busy: the index waits until it is less so …
-const BUSY: u64 = 200;
-/// … or this far behind. What is behind is read in a second when somebody asks.
-const BEHIND: u64 = 100_000;
-/// Tests wait for the index all the time; on a busy machine the lower priority made seconds minutes.
-const NICE: i32 = if cfg!(test) { 0 } else { 10 };
-
 const TABLES: &str = "
 CREATE TABLE receipts (
     seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, id TEXT NOT NULL, agent TEXT NOT NULL, host TEXT, denied INTEGER NOT NULL,
@@ -70,63 +59,6 @@ pub(super) struct Index {
     db: Connection,
 }
 
-/// The thread behind the log. Receipts finished after entry `seen` are told to the followers.
-pub(super) fn run(shared: &Shared, seen: u64) {
-    // Requests come first. On Linux this is the priority of the calling thread.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "the indexer keeps the usual priority");
-    }
-    let mut index = None;
-    let mut failing = false;
-    let mut seq = 0;
-    while let Some(progress) = shared.grown(seq) {
-        let result = match &mut index {
-            Some(index) => catch_up(index, shared, progress, seen),
-            None => Index::open(&shared.index, &shared.receipts)
-                .and_then(|opened| catch_up(index.insert(opened), shared, progress, seen)),
-        };
-        match result {
-            Ok(last) => {
-                seq = last;
-                shared.indexed.send_replace(last);
-                if std::mem::take(&mut failing) {
-                    tracing::info!("the index of the receipts can be written again");
-                }
-                // What is left now is for the next start.
-                if rest(shared, last) == Rested::Closed && shared.progress().seq - last > BUSY {
-                    break;
-                }
-            }
-            Err(error) => {
-                index = None;
-                if !std::mem::replace(&mut failing, true) {
-                    let path = shared.index.display();
-                    tracing::error!(%error, %path, "the index of the receipts cannot be written; the log has them, `enforcer logs` is behind");
-                }
-                if shared.rest(RETRY) == Rested::Closed {
-                    break;
-                }
-            }
-        }
-    }
-    shared.publish(None);
-}
-
-/// Waits until it is time to go on after entry `seen`: as long as requests come thick and fast, they come first.
-fn rest(shared: &Shared, seen: u64) -> Rested {
-    let mut last = shared.progress().seq;
-    loop {
-        let time = if shared.is_followed() { FOLLOWED } else { REST };
-        let rested = shared.rest(time);
-        let now = shared.progress().seq;
-        let quiet = now - last <= BUSY || now.saturating_sub(seen) > BEHIND;
-        if rested != Rested::Well || quiet || shared.is_followed() {
-            return rested;
-        }
-        last = now;
-    }
-}
-
 /// The last entry an existing index has seen.
 pub(super) fn last_seq(path: &Path) -> Option<u64> {
     let index = Index::read_only(path).ok()?;
@@ -139,22 +71,6 @@ pub(super) enum IndexError {
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
-}
-
-fn catch_up(index: &mut Index, shared: &Shared, progress: Progress, seen: u64) -> Result<u64, IndexError> {
-    loop {
-        let (finished, more) = index.advance(&shared.receipts, progress)?;
-        let followed = shared.is_followed();
-        for seq in finished.into_iter().filter(|(entry, _)| followed && *entry > seen).map(|(_, seq)| seq) {
-            shared.publish(index.by_seq(seq)?);
-        }
-        let place = index.place()?;
-        if !more {
-            // Lines that cannot be read (a damaged segment somebody chose to go on behind) count as seen.
-            return Ok(place.seq.max(progress.seq));
-        }
-        shared.indexed.send_replace(place.seq);
-    }
 }
 
 impl Index {
@@ -345,130 +261,6 @@ impl Index {
     }
 }
 
-/// Receipts of one batch before they are inserted. Most are finished within it, and are written once.
-#[derive(Default)]
-struct Rows(BTreeMap<u64, New>);
-
-struct New {
-    time: Time,
-    intent: Intent,
-    /// as JSON
-    intent_text: String,
-    outcome_text: Option<String>,
-    refused: bool,
-    count: u64,
-    until: Option<Time>,
-    hash: String,
-}
-
-/// An entry that was taken up.
-struct Seen {
-    seq: u64,
-    hash: String,
-    /// the receipt that it finished
-    finished: Option<u64>,
-}
-
-/// What says which receipt an outcome belongs to.
-#[derive(Deserialize)]
-struct Of {
-    of: u64,
-}
-
-impl Rows {
-    /// `None`: the line cannot be read.
-    fn take(&mut self, db: &Connection, line: &[u8]) -> rusqlite::Result<Option<Seen>> {
-        let Some(parts) = entry::parts(line) else { return Ok(None) };
-        let (seq, hash) = (parts.seq, parts.hash.to_owned());
-        let finished = match parts.kind {
-            "intent" => {
-                let Ok(intent) = serde_json::from_str(parts.body) else { return Ok(None) };
-                let new = New {
-                    time: parts.time,
-                    intent,
-                    intent_text: parts.body.to_owned(),
-                    outcome_text: None,
-                    refused: false,
-                    count: 1,
-                    until: None,
-                    hash: hash.clone(),
-                };
-                self.0.insert(seq, new);
-                None
-            }
-            "outcome" => {
-                let (Ok(Of { of }), Ok(outcome)) =
-                    (serde_json::from_str(parts.body), serde_json::from_str::<Outcome>(parts.body))
-                else {
-                    return Ok(None);
-                };
-                let refused = outcome.end == "refused";
-                match self.0.get_mut(&of) {
-                    Some(new) => {
-                        new.outcome_text = Some(parts.body.to_owned());
-                        new.refused |= refused;
-                    }
-                    None => {
-                        let sql = "UPDATE receipts SET outcome = ?2, denied = denied OR ?3 WHERE seq = ?1";
-                        db.prepare_cached(sql)?.execute(params![signed(of), parts.body, refused])?;
-                    }
-                }
-                Some(of)
-            }
-            _ => {
-                let Some(entry) = entry::read(line) else { return Ok(None) };
-                self.whole(entry).then_some(seq)
-            }
-        };
-        Ok(Some(Seen { seq, hash, finished }))
-    }
-
-    /// Of the rarer kinds. Is it a receipt?
-    fn whole(&mut self, entry: Entry) -> bool {
-        let Entry { seq, time, body, hash, .. } = entry;
-        let (intent, outcome, count, until) = match body {
-            Body::Refused { intent, outcome } => (intent, outcome, 1, None),
-            Body::Folded { intent, count, until, last: _ } => {
-                let outcome = Outcome { end: "refused".to_owned(), ..Outcome::default() };
-                (intent, outcome, count, Some(until))
-            }
-            Body::Intent(_) | Body::Outcome(_) | Body::Start(_) | Body::Stop {} | Body::Head(_) => {
-                return false;
-            }
-        };
-        let (intent_text, outcome_text) = (json(&intent), Some(json(&outcome)));
-        let (refused, hash) = (false, hex(&hash));
-        self.0.insert(seq, New { time, intent, intent_text, outcome_text, refused, count, until, hash });
-        true
-    }
-
-    fn insert(self, db: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO receipts (seq, time, id, agent, host, denied, intent, outcome, count, until, hash)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-        let mut statement = db.prepare_cached(sql)?;
-        for (seq, new) in self.0 {
-            let New { time, intent, intent_text, outcome_text, refused, count, until, hash } = new;
-            let denied = refused || intent.verdict == Verdict::Deny;
-            let (time, until) = (time.micros(), until.map(Time::micros));
-            let (seq, count) = (signed(seq), signed(count));
-            statement.execute(params![
-                seq,
-                time,
-                &*intent.id.0,
-                intent.agent,
-                intent.host,
-                denied,
-                intent_text,
-                outcome_text,
-                count,
-                until,
-                hash
-            ])?;
-        }
-        Ok(())
-    }
-}
-
 fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
     let intent: String = row.get(2)?;
     let outcome: Option<String> = row.get(3)?;
@@ -487,10 +279,6 @@ fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         until: row.get::<_, Option<i64>>(5)?.map(Time::from_micros),
         hash: row.get(6)?,
     })
-}
-
-fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("intents and outcomes are plain data")
 }
 
 /// SQLite has signed integers only; sequence numbers and sizes stay far below.
