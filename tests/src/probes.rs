@@ -95,18 +95,8 @@ pub fn leaking(
     for route in ROUTES.iter().filter(|route| route.needs == Needs::Nothing && route.sign == Sign::Packet) {
         world.sniffer.quiet();
         let mark = world.sniffer.mark();
-        let output = run(&[
-            program.to_owned(),
-            route.name.to_owned(),
-            format!("v4={}", plan::ATTACKER_V4),
-            format!("v6={}", plan::ATTACKER_V6),
-            format!("host={}", plan::HOST_V4),
-            format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
-            format!("group4={PROBE_GROUP_V4}"),
-            format!("group6={PROBE_GROUP_V6}"),
-            format!("name={}", plan::API),
-            format!("netns={}", world.host_netns.display()),
-        ])?;
+        let line = [&[program.to_owned(), route.name.to_owned()][..], &places(world)].concat();
+        let output = run(&line)?;
         said.push_str(&format!("{:<18} {}\n", route.name, output.all().trim()));
         // The kernel repeats the report of an earlier join when it likes.
         let joins = ["igmp-join", "mld-join"].contains(&route.name);
@@ -115,6 +105,20 @@ pub fn leaking(
         }
     }
     Ok((leaking, said))
+}
+
+/// Where everything is that a way may lead to, in the words of the probe.
+pub fn places(world: &World) -> Vec<String> {
+    vec![
+        format!("v4={}", plan::ATTACKER_V4),
+        format!("v6={}", plan::ATTACKER_V6),
+        format!("host={}", plan::HOST_V4),
+        format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
+        format!("group4={PROBE_GROUP_V4}"),
+        format!("group6={PROBE_GROUP_V6}"),
+        format!("name={}", plan::API),
+        format!("netns={}", world.host_netns.display()),
+    ]
 }
 
 /// The judge of this way, if it is about packets.

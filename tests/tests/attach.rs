@@ -19,12 +19,6 @@ allow:
   - { name: read, host: api.example.test, methods: GET, paths: "/v1/**", credential: api }
 "#;
 
-fn serving(world: &World) -> Daemon<'_> {
-    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
-    daemon.secret_set("api-token", plan::API, &world.canaries.bearer).unwrap();
-    daemon
-}
-
 /// An HTTPS request of the workload's. `ca`: what it trusts.
 fn get(workload: &Workload<'_>, ca: &str, path: &str) -> String {
     let url = format!("https://{}/v1/{path}", plan::API);
@@ -76,7 +70,7 @@ fn exported_ca(daemon: &Daemon<'_>) -> String {
 #[test]
 fn a_box_of_its_own_goes_through_the_injector_from_attach_to_detach() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     let ours = exported_ca(&daemon);
     let theirs = world.upstream_ca().display().to_string();
     let workload = world.boxed("box").unwrap();
@@ -126,7 +120,7 @@ fn a_box_of_its_own_goes_through_the_injector_from_attach_to_detach() {
 #[test]
 fn a_service_on_the_hosts_network_reaches_nothing_but_the_injector() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let ours = exported_ca(&daemon);
     let theirs = world.upstream_ca().display().to_string();
     let workload = world.service("svc", 61_991).unwrap();
@@ -203,7 +197,7 @@ fn a_service_on_the_hosts_network_reaches_nothing_but_the_injector() {
 #[test]
 fn a_workload_with_its_own_mounts_trusts_us_until_it_is_detached() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let mut workload = world.boxed("box").unwrap();
     let plain = workload.who.clone();
     let before_it = |words: &[&str]| -> Vec<String> {
@@ -254,7 +248,7 @@ fn a_workload_with_its_own_mounts_trusts_us_until_it_is_detached() {
 #[test]
 fn containers_below_a_cgroup_are_governed_with_their_own_files_and_network() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let pod = world.pod().unwrap();
     pod.start("first", &["sleep", "600"]).unwrap();
     let probe = format!("{STAGE}/probe");
@@ -321,7 +315,7 @@ fn containers_below_a_cgroup_are_governed_with_their_own_files_and_network() {
 #[test]
 fn a_new_namespace_is_refused_until_it_is_listened_in_and_the_end_of_the_cgroup_ends_the_session() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let ours = exported_ca(&daemon);
     let workload = world.boxed("box").unwrap();
     daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path()]).unwrap();
@@ -365,7 +359,7 @@ fn a_new_namespace_is_refused_until_it_is_listened_in_and_the_end_of_the_cgroup_
 #[test]
 fn what_cannot_be_attached_is_refused_with_a_reason() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let workload = world.boxed("box").unwrap();
     let root = enforcer_tests::world::cgroup_root().unwrap();
     let inside = root.join(&daemon.settings.managed_root).display().to_string();
@@ -392,7 +386,7 @@ fn what_cannot_be_attached_is_refused_with_a_reason() {
 #[test]
 fn unmanage_lets_go_of_nothing_while_somebody_runs_in_an_attached_cgroup() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     let workload = world.service("svc", 61_991).unwrap();
     let stays = workload.spawn(&["sleep", "300"]).unwrap();
     wait("it runs", || !std::fs::read_to_string(workload.cgroup.join("cgroup.procs")).unwrap().is_empty());

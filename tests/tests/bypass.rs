@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use enforcer_probe::{Needs, Open, ROUTES, Route, Sign};
-use enforcer_tests::packet::{PROBE_GROUP_V4, PROBE_GROUP_V6, Packet};
-use enforcer_tests::probes::{JUDGES, judge};
+use enforcer_tests::packet::Packet;
+use enforcer_tests::probes::{JUDGES, judge, places};
 use enforcer_tests::world::{self, Output, Running, UNGUARDED_UID, World, command, plan};
 
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -230,20 +230,14 @@ fn probe_line(world: &World, probe: &Route, victim: u32) -> Vec<String> {
 }
 
 fn words(world: &World, victim: u32) -> Vec<String> {
-    vec![
-        format!("v4={}", plan::ATTACKER_V4),
-        format!("v6={}", plan::ATTACKER_V6),
-        format!("host={}", plan::HOST_V4),
-        format!("ll6={}", plan::ATTACKER_LINK_LOCAL),
-        format!("group4={PROBE_GROUP_V4}"),
-        format!("group6={PROBE_GROUP_V6}"),
-        format!("name={}", plan::API),
-        format!("netns={}", world.host_netns.display()),
+    let mut words = places(world);
+    words.extend([
         format!("cgroup={}", cgroup_root().display()),
         format!("pins={}", pins(&world.dir.join("bpf")).join(",")),
         format!("deputies={}", world.deputies().display()),
         format!("victim={victim}"),
-    ]
+    ]);
+    words
 }
 
 fn cgroup_root() -> std::path::PathBuf {

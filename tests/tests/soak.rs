@@ -134,16 +134,10 @@ fn all_injected(world: &World) {
     assert!(bare.is_empty(), "requests past the injector: {bare:?}");
 }
 
-fn serving(world: &World) -> Daemon<'_> {
-    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
-    daemon.secret_set("api-token", plan::API, &world.canaries.bearer).unwrap();
-    daemon
-}
-
 #[test]
 fn restarts_under_load_let_nothing_out_and_answer_nothing_wrong() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     let mark = world.sniffer.mark();
     let mut load = Load::start(&daemon, &["/v1/loop"]);
     let (mut ready, mut served) = (Vec::new(), Vec::new());
@@ -187,7 +181,7 @@ fn restarts_under_load_let_nothing_out_and_answer_nothing_wrong() {
 #[test]
 fn a_storm_of_reloads_lets_nothing_out_and_interrupts_nothing() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let wider = format!(
         "{POLICY}  - {{ name: more, host: api.example.test, methods: GET, paths: \"/v2/**\", credential: api }}\n"
     );

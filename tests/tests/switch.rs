@@ -18,12 +18,6 @@ allow:
   - { name: read, host: api.example.test, methods: GET, paths: "/v1/**", credential: api }
 "#;
 
-fn serving(world: &World) -> Daemon<'_> {
-    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
-    daemon.secret_set("api-token", plan::API, &world.canaries.bearer).unwrap();
-    daemon
-}
-
 /// An agent at work: a download of minutes, and a loop of short requests. What they do can be read in files.
 struct Work {
     agent: Option<Running>,
@@ -118,7 +112,7 @@ fn still(world: &World, work: &Work) {
 #[test]
 fn a_disabled_agent_is_cut_at_once_stays_off_over_restarts_and_works_again_when_enabled() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     let work = Work::start(&daemon);
     // With the switch on: the same connect works.
     assert_eq!(connect(&daemon), "connected");
@@ -181,7 +175,7 @@ fn a_disabled_agent_is_cut_at_once_stays_off_over_restarts_and_works_again_when_
 #[test]
 fn freezing_stops_the_processes_as_well() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     let work = Work::start(&daemon);
     daemon.cli_ok(&["agent", "disable", "bot", "--freeze"]).unwrap();
     let frozen = || fs::read_to_string(session(&daemon).join("cgroup.events")).unwrap().contains("frozen 1");
@@ -199,7 +193,7 @@ fn freezing_stops_the_processes_as_well() {
 #[test]
 fn a_removed_secret_and_a_tighter_policy_cut_the_download() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let work = Work::start(&daemon);
     daemon.write_policy("bot", &POLICY.replace("\"/slow\"", "\"/slower\"")).unwrap();
     daemon.cli_ok(&["reload"]).unwrap();

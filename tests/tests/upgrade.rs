@@ -169,16 +169,10 @@ fn wait(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-fn serving(world: &World) -> Daemon<'_> {
-    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
-    daemon.secret_set("api-token", plan::API, &world.canaries.bearer).unwrap();
-    daemon
-}
-
 #[test]
 fn an_upgrade_refuses_no_connection_of_what_is_attached() {
     let world = World::new().unwrap();
-    let daemon = serving(&world);
+    let daemon = world.serving(POLICY).unwrap();
     let mut work = Attached::start(&world, &daemon);
     let keeper = daemon.pid();
     for _ in 0..3 {
@@ -193,7 +187,7 @@ fn an_upgrade_refuses_no_connection_of_what_is_attached() {
 #[test]
 fn a_restart_with_kept_listeners_refuses_no_connection_of_what_is_attached() {
     let world = World::new().unwrap();
-    let mut daemon = serving(&world);
+    let mut daemon = world.serving(POLICY).unwrap();
     daemon.keep_descriptors();
     let mut work = Attached::start(&world, &daemon);
     let kept = daemon.kept_descriptors();

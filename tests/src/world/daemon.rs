@@ -51,6 +51,13 @@ pub struct Daemon<'w> {
 }
 
 impl World {
+    /// A daemon with this policy of `bot`, and the API's token in its vault.
+    pub fn serving(&self, policy: &str) -> Result<Daemon<'_>> {
+        let daemon = self.daemon(&[("bot", policy)])?;
+        daemon.secret_set("api-token", plan::API, &self.canaries.bearer)?;
+        Ok(daemon)
+    }
+
     /// A daemon with these policies, started.
     pub fn daemon(&self, policies: &[(&str, &str)]) -> Result<Daemon<'_>> {
         let mut daemon = self.configured(policies)?;
