@@ -1,28 +1,14 @@
 //! The kernel has what is needed: an agent gets its credential and no way out, and what is missing is said.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use enforcer_tests::probes::judge;
 use enforcer_tests::world::{Daemon, World, command, plan};
 
-use super::{Report, version};
-
-const POLICY: &str = r#"version: 1
-agent: bot
-credentials:
-  api: { bearer: { secret: api-token, env: API_TOKEN } }
-allow:
-  - { name: read, host: api.example.test, methods: [GET], paths: ["/v1/**"], credential: api }
-"#;
+use super::{LONG, POLICY, Report, SOON, version};
 
 /// One of each kind; `enforcer prove` tries all of them.
 const WAYS: &[&str] =
     &["tcp-other-port", "udp-sendto", "icmp-ping-dgram", "quic-443", "metadata", "host-loopback"];
-/// What is on its way has come by then.
-const SOON: Duration = Duration::from_secs(3);
-/// A command's, before the stage's patience.
-const LONG: Duration = Duration::from_secs(60);
 
 pub(super) fn play(report: &Report, landlock: bool) -> Result<()> {
     let version = version()?;

@@ -9,6 +9,7 @@ mod refused;
 mod systemd;
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use enforcer_tests::world::Output;
@@ -17,6 +18,18 @@ use super::Show;
 
 /// The oldest kernel that agents are held on; `enforcer doctor` says the same.
 const OLDEST: (u32, u32) = (5, 15);
+/// The policy of most scenes.
+const POLICY: &str = r#"version: 1
+agent: bot
+credentials:
+  api: { bearer: { secret: api-token, env: API_TOKEN } }
+allow:
+  - { name: read, host: api.example.test, methods: [GET], paths: ["/v1/**"], credential: api }
+"#;
+/// What is on its way has come by then.
+const SOON: Duration = Duration::from_secs(3);
+/// A command's, before the stage's patience.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A kernel, some way to boot it, and what is expected then.
 #[derive(Debug)]

@@ -10,20 +10,9 @@ use anyhow::{Context, Result};
 use enforcer_tests::probes::judge;
 use enforcer_tests::world::{Output, World, command, plan};
 
-use super::Report;
+use super::{LONG, POLICY, Report, SOON};
 
 const UNITS: &str = "/etc/systemd/system";
-/// A command's, before the stage's patience.
-const LONG: Duration = Duration::from_secs(60);
-/// What is on its way has come by then.
-const SOON: Duration = Duration::from_secs(3);
-const POLICY: &str = r#"version: 1
-agent: bot
-credentials:
-  api: { bearer: { secret: api-token, env: API_TOKEN } }
-allow:
-  - { name: read, host: api.example.test, methods: [GET], paths: ["/v1/**"], credential: api }
-"#;
 
 struct Guest<'r> {
     report: &'r Report,
