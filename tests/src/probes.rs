@@ -93,7 +93,6 @@ pub fn leaking(
     let mut leaking = Vec::new();
     let mut said = String::new();
     for route in ROUTES.iter().filter(|route| route.needs == Needs::Nothing && route.sign == Sign::Packet) {
-        world.sniffer.quiet();
         let mark = world.sniffer.mark();
         let line = [&[program.to_owned(), route.name.to_owned()][..], &places(world)].concat();
         let output = run(&line)?;

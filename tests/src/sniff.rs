@@ -44,8 +44,24 @@ impl Sniffer {
         Ok(Sniffer { seen, stop, thread: Some(thread) })
     }
 
-    /// Where we are now; packets from here on are asked for with [`Sniffer::since`].
+    /// Where we are once earlier attempts have said goodbye: once the last packet is older than the attacker keeps a
+    /// connection. Packets from here on are asked for with [`Sniffer::since`], and are nobody else's.
     pub fn mark(&self) -> usize {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let recent = || {
+            let last = self.lock().iter().rev().find(|p| !p.is_housekeeping()).map(|p| p.arrived);
+            last.is_some_and(|last| last.elapsed() < plan::ATTACKER_LINGERS + SETTLE * 2)
+        };
+        loop {
+            let position = self.position();
+            if !recent() || Instant::now() > deadline {
+                return position;
+            }
+        }
+    }
+
+    /// Where we are, whatever is still under way: for [`Sniffer::saw`], which knows what it waits for.
+    pub fn position(&self) -> usize {
         std::thread::sleep(SETTLE);
         self.lock().len()
     }
@@ -54,18 +70,6 @@ impl Sniffer {
     pub fn since(&self, mark: usize) -> Vec<Packet> {
         std::thread::sleep(SETTLE);
         self.lock().iter().skip(mark).filter(|p| !p.is_housekeeping()).cloned().collect()
-    }
-
-    /// Waits until the last packet is older than the attacker keeps a connection: then those of an
-    /// earlier attempt have said goodbye.
-    pub fn quiet(&self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let recent = || {
-            std::thread::sleep(SETTLE);
-            let last = self.lock().iter().rev().find(|p| !p.is_housekeeping()).map(|p| p.arrived);
-            last.is_some_and(|last| last.elapsed() < plan::ATTACKER_LINGERS + SETTLE * 2)
-        };
-        while Instant::now() < deadline && recent() {}
     }
 
     /// Waits until a packet since `mark` satisfies `wanted`.

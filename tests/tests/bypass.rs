@@ -38,7 +38,7 @@ fn with_the_guard_off_every_way_leaks() {
     pin_something(&world);
     let mut wrong = Vec::new();
     for probe in ROUTES {
-        let mark = world.sniffer.mark();
+        let mark = world.sniffer.position();
         let mut line = probe_line(&world, probe, victim);
         let other = other_agent(&world, probe);
         let outsider = outsider(&world, probe);

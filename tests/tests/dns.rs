@@ -77,7 +77,6 @@ fn dns2tcp_carries_nothing() {
     // Its server and its client are ready when they are.
     let carried = (0..6).any(|_| unguarded(&world, &client(TUNNEL_SERVER)).stdout.contains(plan::BANNER));
     assert!(carried, "the tunnel works without a guard");
-    world.sniffer.quiet();
 
     let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
     let mark = world.sniffer.mark();
@@ -110,7 +109,6 @@ fn iodine_carries_nothing() {
     let off = (0..3).map(|_| workload.run(&["sh", "-c", &client]).unwrap()).find(carries);
     let off = off.expect("the tunnel comes to stand without a guard");
     assert!(off.all().contains("1 received"), "and carries packets: {off}");
-    world.sniffer.quiet();
 
     let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
     let stays = workload.spawn(&["sleep", "300"]).unwrap();
@@ -137,7 +135,6 @@ fn a_name_that_turns_private_is_not_followed() {
     let off = command::run(world.on_host(&["sh", "-c", &follow]), LIMIT).unwrap();
     assert!(off.stdout.starts_with(&plan::SERVER_V4.to_string()), "{off}");
     assert!(world.sniffer.saw(mark, Duration::from_secs(2), to_private), "{off}");
-    world.sniffer.quiet();
 
     let policy = format!("version: 1\nagent: bot\nallow:\n  - {{ name: turns, host: {guarded} }}\n");
     let daemon = world.daemon(&[("bot", &policy)]).unwrap();
@@ -170,7 +167,6 @@ fn encrypted_resolvers_are_out_of_reach() {
         };
         assert!(world.sniffer.saw(mark, Duration::from_secs(2), sent), "{way} leaves without a guard: {off}");
     }
-    world.sniffer.quiet();
     let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
     let mark = world.sniffer.mark();
     for (way, ..) in ways {

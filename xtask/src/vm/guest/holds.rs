@@ -83,9 +83,6 @@ fn shut_in(report: &Report, world: &World, daemon: &Daemon<'_>) -> Result<()> {
         };
         report.expect_of(leaks, &format!("{way} gets out without a guard"), &off);
     }
-    // The attacker ends its connections after a moment; those packets are of the runs without a guard.
-    std::thread::sleep(SOON);
-    world.sniffer.quiet();
     for way in WAYS {
         let mark = world.sniffer.mark();
         let on = command::run(daemon.agent_command("bot", &line(way)), LONG)?;

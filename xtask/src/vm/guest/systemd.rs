@@ -136,7 +136,6 @@ impl Guest<'_> {
         self.report.expect_of(attached.ok(), "`enforcer attach bot --unit worker.service`", &attached);
         self.report.say(attached.stdout.trim());
         std::thread::sleep(SOON);
-        self.world.sniffer.quiet();
         self.report.expect(!self.leaks()?, "attached, it does not");
         let got = self.inside(&[
             "curl",
