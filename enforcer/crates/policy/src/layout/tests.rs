@@ -156,6 +156,12 @@ allow:
 }
 
 #[test]
+fn spaces_that_a_text_ends_with_are_kept_where_they_are_seen() {
+    let text = "version: 1\nagent: bot\ndescription: |\n  a\n   ";
+    assert_eq!(laid_out(text), "version: 1\nagent: bot\ndescription: \"a\\n \\n\"\n");
+}
+
+#[test]
 fn long_collections_are_written_out() {
     let hosts: Vec<String> = (0..20).map(|n| format!("host-{n}.example.com")).collect();
     let text = format!("version: 1\nagent: bot\ndeny: [{{name: r, host: [{}]}}]\n", hosts.join(", "));

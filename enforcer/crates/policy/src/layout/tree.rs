@@ -184,7 +184,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The lines of a block text as they stand. `None` where its indentation is spelt out.
+    /// The lines of a block text as they stand. `None` where they would not show what it says.
     fn block(&self, span: &granit_parser::Span) -> Option<Kind> {
         // The span is that of the text; its header ends the line with the key.
         let before = self.lines.get(..span.start.line().checked_sub(1)?)?;
@@ -203,7 +203,11 @@ impl Reader<'_> {
             .take_while(|line| line.trim().is_empty() || depth(line) >= own)
             .map(|line| line.get(own..).unwrap_or_default().to_owned())
             .collect();
-        while lines.last().is_some_and(|line| line.trim().is_empty()) && !header.contains('+') {
+        if lines.iter().any(|line| !line.is_empty() && line.trim().is_empty()) {
+            // Spaces of the text itself, which nobody sees and an editor may take away.
+            return None;
+        }
+        while lines.last().is_some_and(String::is_empty) && !header.contains('+') {
             lines.pop();
         }
         Some(Kind::Block { header: header.to_owned(), lines })
