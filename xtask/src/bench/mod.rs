@@ -7,9 +7,11 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Subcommand;
 
+mod document;
 mod kernel;
 mod policy;
 mod proxy;
+mod switch;
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -32,6 +34,18 @@ pub(crate) enum Bench {
         #[arg(long, hide = true)]
         on_stage: bool,
     },
+    /// The kill switch: how long until connections that are held are dead, and new ones denied
+    Switch {
+        /// Write the table into enforcer/docs/performance.md as well
+        #[arg(long)]
+        write: bool,
+        /// How often each switch is thrown
+        #[arg(long, default_value_t = 60)]
+        rounds: usize,
+        /// Only the measurement; everything is built already
+        #[arg(long, hide = true)]
+        on_stage: bool,
+    },
 }
 
 pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
@@ -42,5 +56,9 @@ pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
             proxy::prepare_and_measure(root, *write, *rounds, only)
         }
         Bench::Proxy { write, rounds, only, on_stage: true } => proxy::measure(root, *write, *rounds, only),
+        Bench::Switch { write, rounds, on_stage: false } => {
+            switch::prepare_and_measure(root, *write, *rounds)
+        }
+        Bench::Switch { write, rounds, on_stage: true } => switch::measure(root, *write, *rounds),
     }
 }

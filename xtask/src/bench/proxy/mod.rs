@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use enforcer_tests::world::World;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::document;
 use crate::run::{self, as_root, note, step};
 use crate::{bpf, setup};
 
@@ -71,7 +72,7 @@ pub(super) fn measure(root: &Path, write: bool, rounds: usize, only: &str) -> Re
     drop((daemon, nginx, haproxy, upstream));
     let text = results.markdown(rounds);
     anstream::println!("{text}");
-    if write { report::write(root, &text) } else { Ok(()) }
+    if write { document::write(root, "proxy", &text) } else { Ok(()) }
 }
 
 /// This process, and whatever it starts from now on.

@@ -1,20 +1,13 @@
-//! From cells to a table of ratios, and into the document.
+//! From cells to a table of ratios.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 
 use super::load::{Cell, ROWS};
 
 const BASE: &str = "nginx";
 const OURS: &str = "enforcer";
 const PEERS: &[&str] = &[OURS, "haproxy", "direct"];
-const DOCUMENT: &str = "enforcer/docs/performance.md";
-/// What stands between them is written by this program.
-const BEGIN: &str = "<!-- bench proxy -->\n";
-const END: &str = "<!-- end of bench proxy -->\n";
 
 #[derive(Default)]
 pub(super) struct Results {
@@ -89,17 +82,4 @@ impl Results {
 fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Puts the table into the document, with the date and the command.
-pub(super) fn write(root: &Path, table: &str) -> Result<()> {
-    let path = root.join(DOCUMENT);
-    let old = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let place = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = place.with_context(|| format!("{} has no place for the table", path.display()))?;
-    let date = crate::run::output(root, &["date", "-u", "+%Y-%m-%d"])?;
-    let kernel = crate::run::output(root, &["uname", "-r"])?;
-    let said = format!("{}, kernel {}, `cargo xtask bench proxy --write`.", date.trim(), kernel.trim());
-    let text = format!("{before}{BEGIN}{said}\n\n{table}{END}{after}");
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
 }
