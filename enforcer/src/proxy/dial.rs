@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use enforcer_policy::Host;
 use ipnet::IpNet;
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -39,12 +39,8 @@ pub enum DialError {
         #[source]
         error: io::Error,
     },
-    #[error("the certificate of `{host}` is not accepted: {error}")]
-    Certificate {
-        host: String,
-        #[source]
-        error: rustls::Error,
-    },
+    #[error("the certificate of `{host}` is not accepted: {}", wrong(.error))]
+    Certificate { host: String, error: CertificateError },
     #[error("the TLS handshake with `{host}` failed: {error}")]
     Handshake {
         host: String,
@@ -125,11 +121,24 @@ pub async fn tls(stream: Wire, host: &Host, config: Arc<ClientConfig>) -> Result
     match timeout(HANDSHAKE, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(inner @ rustls::Error::InvalidCertificate(_)) => {
-                Err(DialError::Certificate { host: host.to_string(), error: inner.clone() })
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                Err(DialError::Certificate { host: host.to_string(), error: error.clone() })
             }
             _ => Err(fail(error)),
         },
         Err(_elapsed) => Err(fail(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// In words where the library has only the name of its error.
+fn wrong(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "no authority that this host trusts has issued it, or the server leaves its issuer's out".into()
+        }
+        CertificateError::BadSignature => "its signature does not fit its issuer's key or its own".into(),
+        CertificateError::BadEncoding => "it is not a well-formed certificate".into(),
+        CertificateError::Other(error) => format!("it breaks a rule of RFC 5280 ({error})"),
+        error => error.to_string(),
     }
 }

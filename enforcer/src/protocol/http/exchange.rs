@@ -205,7 +205,8 @@ pub async fn exchange(
 
     let (mut head, body) = response.into_parts();
     if !headers::plainly_framed(&head.headers) {
-        let why = "the server used a transfer coding it was not offered".to_owned();
+        let why = "the end of the server's answer is not clear: it is coded for transfer, or framed twice"
+            .to_owned();
         return told.refuse(record, in_flight, Code::UpstreamFailed, why);
     }
     head.version = Version::HTTP_11;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod certificates;
 mod connections;
 mod cuts;
 mod hostile;
@@ -9,6 +10,7 @@ mod limits;
 mod observed;
 mod requests;
 mod responses;
+mod servers;
 mod streams;
 mod tunnels;
 mod windows;

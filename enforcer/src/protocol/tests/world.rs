@@ -119,6 +119,11 @@ pub(super) fn policy(agent: &str, https: u16, http: u16) -> String {
 
 impl World {
     pub(super) async fn new() -> World {
+        World::trusting(&[]).await
+    }
+
+    /// These roots are upstreams' as well.
+    pub(super) async fn trusting(roots: &[rustls::pki_types::CertificateDer<'static>]) -> World {
         let directory = tempfile::tempdir().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (certificate, config) = upstream_tls();
@@ -147,7 +152,9 @@ impl World {
             ["api.test", "other.test", "plain.test"].map(|name| (name.to_owned(), LOCALHOST)).to_vec();
         let resolver = Arc::new(Resolver::new(Vec::new(), names, Duration::from_secs(1)));
         let mut upstream_roots = RootCertStore::empty();
-        upstream_roots.add(certificate.clone()).unwrap();
+        for root in roots.iter().chain([&certificate]) {
+            upstream_roots.add(root.clone()).unwrap();
+        }
         let origins = Arc::new(Table::default());
         let shutdown = CancellationToken::new();
         let lifelines = Arc::new(Lifelines::default());

@@ -76,10 +76,13 @@ pub fn clean_for_search(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, codings);
 }
 
-/// Is `chunked` the only transfer coding of an answer, if it has one? Under another one a body would
-/// pass us coded, whatever `Content-Encoding` says.
+/// Is `chunked` the only transfer coding of an answer, if it has one, and then without a length beside it?
+/// Under another one a body would pass us coded, whatever `Content-Encoding` says; with both, two readers
+/// may find two ends (RFC 9112, 6.1).
 pub fn plainly_framed(headers: &HeaderMap) -> bool {
-    headers.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().peekable();
+    let twice = codings.peek().is_some() && headers.contains_key(CONTENT_LENGTH);
+    !twice && codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Cleans the head of an answer.
