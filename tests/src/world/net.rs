@@ -51,17 +51,21 @@ pub(super) fn make(name: &str) -> Result<()> {
     let mut beyond = vec![
         "link set lo up".to_owned(),
         format!("addr add {}/24 dev {OUTSIDE_LINK}", plan::SERVER_V4),
+        format!("addr add {}/24 dev {OUTSIDE_LINK}", plan::SHOP_V4),
         format!("addr add {}/24 dev {OUTSIDE_LINK}", plan::ATTACKER_V4),
         format!("addr add {}/32 dev {OUTSIDE_LINK}", plan::PRIVATE_V4),
         format!("addr add {}/32 dev {OUTSIDE_LINK}", plan::METADATA_V4),
         format!("addr add {}/64 dev {OUTSIDE_LINK} nodad", plan::SERVER_V6),
+        format!("addr add {}/64 dev {OUTSIDE_LINK} nodad", plan::SHOP_V6),
         format!("addr add {}/64 dev {OUTSIDE_LINK} nodad", plan::ATTACKER_V6),
         format!("link set {OUTSIDE_LINK} up"),
     ];
     let there = [
         plan::SERVER_V4.to_string(),
+        plan::SHOP_V4.to_string(),
         plan::ATTACKER_V4.to_string(),
         plan::SERVER_V6.to_string(),
+        plan::SHOP_V6.to_string(),
         plan::ATTACKER_V6.to_string(),
     ];
     inside.extend(there.iter().map(|a| neighbour(a, plan::OUTSIDE_MAC, HOST_LINK)));

@@ -32,6 +32,12 @@ pub struct Seen {
     pub user_agent: String,
 }
 
+/// One line of nginx's log, for `log_format … escape=json`.
+pub const LOG: &str = "{\"server\":\"$server_name\",\"scheme\":\"$scheme\",\"protocol\":\"$server_protocol\",\
+                       \"method\":\"$request_method\",\"uri\":\"$request_uri\",\"host\":\"$http_host\",\"status\":\"$status\",\
+                       \"authorization\":\"$http_authorization\",\"api_key\":\"$http_x_api_key\",\
+                       \"user_agent\":\"$http_user_agent\",\"body\":\"$request_body\"}";
+
 /// Starts nginx and the CGI bridge in the outside namespace; files go to `dir`.
 pub fn start(netns: &Path, dir: &Path, canaries: &Canaries) -> Result<Vec<Child>> {
     fs::DirBuilder::new().mode(0o700).create(dir).context("make the servers' directory")?;
@@ -53,7 +59,7 @@ pub fn start(netns: &Path, dir: &Path, canaries: &Canaries) -> Result<Vec<Child>
     Ok(children)
 }
 
-/// Every request so far, in order.
+/// Every request so far, in order, of the nginx whose `access.log` is in `dir`.
 pub fn seen(dir: &Path) -> Vec<Seen> {
     // A body may hold any bytes: a pushed pack does.
     let bytes = fs::read(dir.join("access.log")).unwrap_or_default();
@@ -147,10 +153,6 @@ fn configuration(dir: &Path, canaries: &Canaries) -> Result<String> {
         plan::PRIVATE_V4
     );
     let clear = format!("listen {v4}:80; listen [{v6}]:80;");
-    let log = "\"server\":\"$server_name\",\"scheme\":\"$scheme\",\"protocol\":\"$server_protocol\",\
-               \"method\":\"$request_method\",\"uri\":\"$request_uri\",\"host\":\"$http_host\",\"status\":\"$status\",\
-               \"authorization\":\"$http_authorization\",\"api_key\":\"$http_x_api_key\",\
-               \"user_agent\":\"$http_user_agent\",\"body\":\"$request_body\"";
     // `/` goes through `proxy_pass` to the same process, because only then is `$request_body` read and logged.
     let answer = "default_type application/json; proxy_set_header X-Credential $credential; \
                   proxy_set_header X-Server $server_name; proxy_set_header X-Uri $request_uri; \
@@ -159,7 +161,7 @@ fn configuration(dir: &Path, canaries: &Canaries) -> Result<String> {
         r#"daemon off; master_process off; pid {d}/nginx.pid; error_log {d}/error.log warn;
 events {{ worker_connections 1024; }}
 http {{
-  log_format seen escape=json '{{{log}}}';
+  log_format seen escape=json '{LOG}';
   access_log {d}/access.log seen;
   client_body_temp_path {d}/t1; proxy_temp_path {d}/t2; fastcgi_temp_path {d}/t3; uwsgi_temp_path {d}/t4; scgi_temp_path {d}/t5;
   map_hash_bucket_size 256; server_names_hash_bucket_size 128; client_body_buffer_size 1m; client_max_body_size 64m; server_tokens off; keepalive_requests 10000;

@@ -17,6 +17,9 @@ pub const BOX_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2a0e, 0x4477, 0, 1, 0, 0, 0
 /// nginx and the name server.
 pub const SERVER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 2);
 pub const SERVER_V6: Ipv6Addr = v6(2);
+/// A second server's address; nothing listens there until a test starts something.
+pub const SHOP_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 3);
+pub const SHOP_V6: Ipv6Addr = v6(3);
 /// The attacker's machine: says [`BANNER`] on every port listed here.
 pub const ATTACKER_V4: Ipv4Addr = Ipv4Addr::new(44, 77, 0, 9);
 pub const ATTACKER_V6: Ipv6Addr = v6(9);
@@ -51,6 +54,8 @@ pub const API: &str = "api.example.test";
 pub const OTHER: &str = "other.example.test";
 pub const GIT: &str = "git.example.test";
 pub const PLAIN: &str = "plain.example.test";
+/// At [`SHOP_V4`], for a server that a test brings.
+pub const SHOP: &str = "shop.example.test";
 /// Its certificate is self-signed.
 pub const BAD_CERTIFICATE: &str = "badcert.example.test";
 /// Resolves to [`PRIVATE_V4`].
@@ -70,6 +75,7 @@ const fn v6(last: u16) -> Ipv6Addr {
 pub fn addresses(name: &str) -> Option<Vec<IpAddr>> {
     match name {
         API | OTHER | GIT | PLAIN | BAD_CERTIFICATE => Some(vec![SERVER_V4.into(), SERVER_V6.into()]),
+        SHOP => Some(vec![SHOP_V4.into(), SHOP_V6.into()]),
         INTERNAL => Some(vec![PRIVATE_V4.into()]),
         REBOUND => Some(vec![Ipv4Addr::LOCALHOST.into()]),
         _ => name.ends_with(&format!(".{TUNNEL_ZONE}")).then(|| vec![ATTACKER_V4.into(), ATTACKER_V6.into()]),

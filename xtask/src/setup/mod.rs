@@ -4,6 +4,7 @@
 //! neither root nor a network.
 
 pub(crate) mod bpf_toolchain;
+mod clients;
 
 use std::path::Path;
 
@@ -17,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "a client that the tests and the demo run as an agent"),
     ("wget", "another one, with GnuTLS"),
     ("git", "clones and pushes through the enforcer; its http-backend is the server"),
+    ("git-lfs", "which moves large files for it"),
     ("nginx", "the upstream with TLS"),
     ("apache2-bin", "another server that odd paths are tried on; without its service"),
     ("fcgiwrap", "runs git's http-backend behind nginx"),
@@ -31,6 +33,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("runc", "starts the containers that the tests attach"),
     ("openssl", "looks at certificates in tests"),
     ("python3", "a runtime that agents use"),
+    ("python3-venv", "where its clients are installed"),
     ("python3-requests", "its best known HTTP client"),
     ("python3-httpx", "and another, with its own trust store"),
     ("tmux", "a server on a unix socket that agents must not reach, and may have for themselves"),
@@ -49,6 +52,7 @@ pub(crate) fn setup(root: &Path) -> Result<()> {
     title("Setting up");
     packages(root)?;
     node(root)?;
+    clients::ensure(root)?;
     nextest(root)?;
     components(root);
     bpf_toolchain::ensure_toolchain(root, None)?;

@@ -1,0 +1,16 @@
+import urllib.request
+
+from shop import AT, BULK, POSTED, digest, tell
+
+
+def ask(path, **more):
+    return urllib.request.urlopen(urllib.request.Request(f"{AT}/{path}", **more))
+
+
+tell("get", ask("get").read().decode())
+tell("post", ask("post", data=POSTED).read().decode())
+tell("redirect", ask("redirect").read().decode())
+tell("download", digest(iter(lambda a=ask("download"): a.read(1 << 18), b"")))
+with open(BULK, "rb") as bulk:
+    tell("upload", ask("upload", data=bulk, method="PUT").read().decode())
+tell("own", ask("own", method="DELETE").read().decode())
