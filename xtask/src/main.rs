@@ -109,7 +109,7 @@ fn main() -> ExitCode {
 
 fn chore(chore: Chore, root: &Path) -> Result<()> {
     match chore {
-        Chore::Setup => setup::setup(root),
+        Chore::Setup => setup::for_tests(root),
         Chore::Bpf { toolchain } => {
             bpf::build(root, toolchain).map(|object| run::done(&format!("built {}", object.display())))
         }

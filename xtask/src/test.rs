@@ -8,7 +8,7 @@ use crate::run::{self, is_root, step, step_with};
 use crate::{bpf, setup};
 
 pub(crate) fn test(root: &Path, rest: &[String]) -> Result<()> {
-    setup::setup(root)?;
+    setup::for_tests(root)?;
     bpf::build(root, None)?;
     // All binaries: the tests drive `enforcer`, which no test target depends on.
     step(root, "Building", &["cargo", "build", "--workspace", "--all-targets"])?;

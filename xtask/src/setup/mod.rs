@@ -48,16 +48,22 @@ const PACKAGES: &[(&str, &str)] = &[
 /// The runner of the tests.
 const NEXTEST: &str = "0.9.143";
 
+/// What building, checking and the show take.
 pub(crate) fn setup(root: &Path) -> Result<()> {
     title("Setting up");
     packages(root)?;
     node(root)?;
-    clients::ensure(root)?;
     nextest(root)?;
     components(root);
     bpf_toolchain::ensure_toolchain(root, None)?;
     done("the toolchain for programs in the kernel");
     Ok(())
+}
+
+/// The same, and the clients that the tests run as agents.
+pub(crate) fn for_tests(root: &Path) -> Result<()> {
+    setup(root)?;
+    clients::ensure(root)
 }
 
 fn packages(root: &Path) -> Result<()> {
