@@ -386,12 +386,12 @@ async fn a_body_ends_where_a_placeholder_is_complete() {
         let body = format!("{{\"enf\": \"enf-\", \"files\": \"x enf-{placeholder} y\"}}");
         for at in 0..=body.len() {
             let (first, second) = body.as_bytes().split_at(at);
-            let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
+            let mut guard = BodyGuard::new(world.tripwires("api.example.test"), "the body");
             let refused = guard.check(first).and_then(|()| guard.check(second));
             assert!(matches!(refused, Err(CredentialError::Misplaced { .. })), "{credential} at {at}");
         }
         for size in 1..50 {
-            let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
+            let mut guard = BodyGuard::new(world.tripwires("api.example.test"), "the body");
             let mut seen = 0;
             let cut = body.as_bytes().chunks(size).any(|chunk| {
                 seen += chunk.len();
@@ -402,7 +402,7 @@ async fn a_body_ends_where_a_placeholder_is_complete() {
             assert!(cut && seen < end + size, "{credential} by {size}");
         }
         let broken = body.replace(&placeholder, &placeholder.replacen('-', "_", 2));
-        let mut guard = BodyGuard::new(world.tripwires("api.example.test"));
+        let mut guard = BodyGuard::new(world.tripwires("api.example.test"), "the body");
         for chunk in broken.as_bytes().chunks(7) {
             guard.check(chunk).unwrap();
         }
@@ -460,12 +460,12 @@ async fn a_decoy_in_a_body_ends_it_and_raises_the_alarm_once_it_is_complete() {
         let tripwires = world
             .tripwires("free.example")
             .with_alarm(Arc::new(move |touched: &Touched| alarm.lock().unwrap().push(touched.clone())));
-        let mut guard = BodyGuard::new(tripwires);
+        let mut guard = BodyGuard::new(tripwires, "the body");
         let refused = body.as_bytes().chunks(size).find_map(|chunk| guard.check(chunk).err());
         assert!(matches!(refused, Some(CredentialError::Decoy { name }) if name == "aws"), "by {size}");
         assert_eq!(*heard.lock().unwrap(), [Touched::Decoy { name: "aws".into() }], "by {size}");
     }
-    let mut guard = BodyGuard::new(world.tripwires("free.example"));
+    let mut guard = BodyGuard::new(world.tripwires("free.example"), "the body");
     for chunk in body.replace(&decoy, decoy.strip_prefix(|_| true).unwrap()).as_bytes().chunks(3) {
         guard.check(chunk).unwrap();
     }

@@ -72,7 +72,8 @@ pub struct Outgoing {
     before: Bytes,
     /// `None`: nothing (more) to send.
     inner: Option<Incoming>,
-    guard: BodyGuard,
+    /// `None`: there is nothing to look at.
+    guard: Option<BodyGuard>,
     limit: Option<u64>,
     meter: Option<Meter>,
     idle: Idle,
@@ -90,14 +91,17 @@ impl Outgoing {
     ) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let inner = rest.filter(|rest| !rest.is_end_stream());
-        let idle = Idle::new(IDLE);
+        let (guard, idle) = (Some(guard), Idle::new(IDLE));
         let body = Outgoing { before, inner, guard, limit, meter, idle, progress: progress.clone() };
         (body, progress)
     }
 
     /// For a request that has none (an upgrade).
-    pub fn none(guard: BodyGuard) -> (Self, Arc<Progress>) {
-        Outgoing::new(Bytes::new(), None, guard, None, None)
+    pub fn none() -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        let (before, idle) = (Bytes::new(), Idle::new(IDLE));
+        let (inner, guard, limit, meter) = (None, None, None, None);
+        (Outgoing { before, inner, guard, limit, meter, idle, progress: progress.clone() }, progress)
     }
 
     /// Counts, bounds and searches what goes out next.
@@ -110,7 +114,8 @@ impl Outgoing {
         if let Some(meter) = &self.meter {
             meter.take(length)?;
         }
-        self.guard.check(data).map_err(|error| match error {
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        guard.check(data).map_err(|error| match error {
             CredentialError::Decoy { .. } => Cut::Decoy(told(&error)),
             CredentialError::Misplaced { .. }
             | CredentialError::Required { .. }

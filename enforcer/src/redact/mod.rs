@@ -31,7 +31,7 @@ use enforcer_policy::ResponseRules;
 
 pub use body::ScrubbedBody;
 pub use needles::Needles;
-pub use watch::Watch;
+pub use watch::{Found, Watch};
 
 use coding::Coding;
 use content::Content;

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::needles::Needles;
@@ -32,30 +31,33 @@ impl Watch {
         Watch { needles, live: Zeroizing::default(), passed: 0 }
     }
 
-    /// What may be passed on now.
-    pub fn feed(&mut self, chunk: &[u8]) -> Result<Bytes, Found> {
-        let Some(search) = self.needles.search() else { return Ok(Bytes::copy_from_slice(chunk)) };
-        self.live.extend_from_slice(chunk);
-        if !search.runs(&self.live).is_empty() {
-            return Err(Found);
+    /// Looks at what comes next → how many of the bytes that came last have to wait.
+    pub fn look(&mut self, chunk: &[u8]) -> Result<usize, Found> {
+        let Some(search) = self.needles.search() else { return Ok(0) };
+        if self.live.is_empty() {
+            // Nothing is copied but an end that may be a beginning.
+            if !search.runs(chunk).is_empty() {
+                return Err(Found);
+            }
+            self.live.extend_from_slice(&chunk[search.live(chunk)..]);
+        } else {
+            self.live.extend_from_slice(chunk);
+            if !search.runs(&self.live).is_empty() {
+                return Err(Found);
+            }
+            let live = search.live(&self.live);
+            self.live.drain(..live);
+            self.passed = self.passed.saturating_sub(live);
         }
-        let live = search.live(&self.live);
-        let hold = if self.live.len() - live < WORTH_HOLDING { self.live.len() } else { live };
-        let out = Bytes::copy_from_slice(self.live.get(self.passed..hold).unwrap_or_default());
-        self.passed = self.passed.max(hold) - live.min(self.passed.max(hold));
-        self.live.drain(..live);
-        Ok(out)
+        if self.live.len() < WORTH_HOLDING {
+            self.release();
+        }
+        Ok(self.live.len() - self.passed)
     }
 
-    pub fn holds(&self) -> bool {
-        self.passed < self.live.len()
-    }
-
-    /// No more came: what is held is passed on, and still counts as a beginning.
-    pub fn release(&mut self) -> Bytes {
-        let out = Bytes::copy_from_slice(&self.live[self.passed..]);
+    /// No more came: what waits is passed on, and still counts as a beginning.
+    pub fn release(&mut self) {
         self.passed = self.live.len();
-        out
     }
 }
 
@@ -66,54 +68,61 @@ mod tests {
 
     const VALUE: &str = "ghp_0123456789abcdefghij";
 
-    fn watch() -> Watch {
-        let secret = enforcer_vault::Secret::new(VALUE.into()).unwrap();
-        Watch::new(Arc::new(Needles::new(&[Arc::new(Fetched { secret, name: "s".into(), version: 1 })])))
+    /// A watch, and what it lets through.
+    struct Passing(Watch, Vec<u8>, Vec<u8>);
+
+    impl Passing {
+        fn new() -> Self {
+            let secret = enforcer_vault::Secret::new(VALUE.into()).unwrap();
+            let fetched = Arc::new(Fetched { secret, name: "s".into(), version: 1 });
+            Passing(Watch::new(Arc::new(Needles::new(&[fetched]))), Vec::new(), Vec::new())
+        }
+
+        fn feed(&mut self, chunk: &str) -> Result<(), Found> {
+            let Passing(watch, held, out) = self;
+            held.extend_from_slice(chunk.as_bytes());
+            let waits = watch.look(chunk.as_bytes())?;
+            out.extend(held.drain(..held.len() - waits));
+            Ok(())
+        }
+
+        fn release(&mut self) {
+            self.0.release();
+            self.2.append(&mut self.1);
+        }
     }
 
     #[test]
     fn a_value_split_anywhere_is_found_and_its_end_never_passed() {
         let text = format!("before {VALUE} after");
         for split in 0..text.len() {
-            let mut watch = watch();
+            let mut passing = Passing::new();
             let (first, second) = text.split_at(split);
-            let mut out = Vec::new();
-            let found = [first, second].iter().any(|part| match watch.feed(part.as_bytes()) {
-                Ok(bytes) => {
-                    out.extend_from_slice(&bytes);
-                    false
-                }
-                Err(Found) => true,
-            });
+            let found = [first, second].iter().any(|part| passing.feed(part).is_err());
             assert!(found, "{split}");
-            assert!(
-                out.len() <= "before ".len() + WORTH_HOLDING,
-                "{split}: {}",
-                String::from_utf8_lossy(&out)
-            );
+            let out = String::from_utf8(passing.2).unwrap();
+            assert!(out.len() <= "before ".len() + WORTH_HOLDING, "{split}: {out}");
         }
     }
 
     #[test]
     fn other_bytes_pass_unchanged_and_without_delay() {
-        let mut watch = watch();
-        let mut out = Vec::new();
+        let mut passing = Passing::new();
         for part in ["message g", "ghp_01", "23", "456789x", "ghp_ghp_", "end g"] {
-            out.extend_from_slice(&watch.feed(part.as_bytes()).unwrap());
-            if watch.holds() {
-                out.extend_from_slice(&watch.release());
-            }
+            passing.feed(part).unwrap();
+            passing.release();
         }
-        assert_eq!(String::from_utf8(out).unwrap(), "message gghp_0123456789xghp_ghp_end g");
+        assert_eq!(String::from_utf8(passing.2).unwrap(), "message gghp_0123456789xghp_ghp_end g");
     }
 
     #[test]
     fn a_released_beginning_still_counts() {
-        let mut watch = watch();
-        assert_eq!(watch.feed(&VALUE.as_bytes()[..12]).unwrap(), "");
-        assert!(watch.holds());
-        assert_eq!(watch.release(), VALUE.as_bytes()[..12]);
-        assert!(!watch.holds());
-        assert!(watch.feed(&VALUE.as_bytes()[12..]).is_err());
+        let mut passing = Passing::new();
+        let (first, second) = VALUE.split_at(12);
+        passing.feed(first).unwrap();
+        assert_eq!(passing.2, b"");
+        passing.release();
+        assert_eq!(passing.2, first.as_bytes());
+        assert!(passing.feed(second).is_err());
     }
 }

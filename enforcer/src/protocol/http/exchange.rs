@@ -15,14 +15,14 @@ use super::answer::{Record, Reply, Tail};
 use super::canonical::{self, Arrived};
 use super::inspect::{Inspected, Rest};
 use super::watch::InFlight;
-use super::{headers, serve, strict, upgrade};
+use super::{headers, serve, strict, upgrade, websocket};
 use crate::credential::{self, Alarm, BodyGuard, CredentialError, Tripwires};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal, Touched};
 use crate::proxy::body::{Cut, Outgoing, told};
 use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
-use crate::redact::{self, Needles, ScrubError};
+use crate::redact::{self, Needles, ScrubError, Watch};
 
 /// What is read of a refused request's body, so that the agent gets to read the refusal.
 const DRAIN: usize = 64 * 1024;
@@ -160,16 +160,17 @@ pub async fn exchange(
     let needles = Needles::of(&authorized.guarded);
 
     // By the policy that the request was admitted by.
-    let tripwires =
-        Tripwires::new(&policy, &shared.placeholders, &host).with_alarm(alarm(&connection, &policy, &host));
-    let guard = BodyGuard::new(tripwires);
+    let tripwires = || {
+        Tripwires::new(&policy, &shared.placeholders, &host).with_alarm(alarm(&connection, &policy, &host))
+    };
     let (outgoing, carriage) = match &wanted {
         Some(wanted) => {
             wanted.write(&mut authorized.parts.headers);
-            (Outgoing::none(guard), Carriage::Upgrade)
+            (Outgoing::none(), Carriage::Upgrade)
         }
         None => {
             let carriage = if manner.http2 { Carriage::Multiplexed } else { Carriage::Single };
+            let guard = BodyGuard::new(tripwires(), "the body");
             (Outgoing::new(before, body, guard, limit, Some(upload.clone())), carriage)
         }
     };
@@ -192,8 +193,15 @@ pub async fn exchange(
     record.answered(response.status().as_u16(), address.to_string());
     if let Some(wanted) = wanted {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            let open = upgrade::Open { connection: connection.clone(), needles, upload };
-            return match upgrade::accept(wanted, &mut response, open, record, in_flight) {
+            let up = websocket::Limits { meter: upload, max_message: limit };
+            let max_message = response_rules.as_ref().and_then(|rules| rules.max_body);
+            let down = websocket::Limits { meter: record.download(), max_message };
+            let guard = || BodyGuard::new(tripwires(), "a WebSocket message");
+            let watch = || Watch::new(needles.clone());
+            let watches = (!needles.is_empty()).then(|| [watch(), watch()]);
+            let relay = websocket::Relay::new(up, [guard(), guard()], down, watches);
+            let open = upgrade::Open { connection: connection.clone(), relay };
+            return match upgrade::accept(wanted, &mut response, needles, open, record, in_flight) {
                 Ok(answer) => answer,
                 Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
             };

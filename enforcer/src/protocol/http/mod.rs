@@ -2,7 +2,8 @@
 //!
 //! [`serve`] runs the connection with its limits and timers, [`strict`] reads HTTP/1 before the library
 //! does, [`canonical`] makes the one request that is judged, [`headers`] removes what must not travel,
-//! [`inspect`] holds a body that has to be looked into, [`exchange`] tells the story of one request.
+//! [`inspect`] holds a body that has to be looked into, [`exchange`] tells the story of one request,
+//! [`upgrade`] opens a WebSocket and [`websocket`] relays its frames.
 
 pub mod answer;
 pub mod canonical;
@@ -13,6 +14,7 @@ pub mod serve;
 mod strict;
 pub mod upgrade;
 pub mod watch;
+pub mod websocket;
 
 use crate::proxy::{Begins, Connection, Protocol, Serving, Stream};
 

@@ -1,37 +1,29 @@
-//! WebSocket over HTTP/1: a handshake checked on both sides, then bytes.
+//! The handshake of a WebSocket over HTTP/1, checked on both sides; its frames are `websocket`'s.
 //!
-//! Frames are not read. Where a credential was injected, what the server sends is watched for it and
-//! the connection cut when it comes; extensions are not offered upstream, so no compressed frame
-//! hides an echo. Any other upgrade is ignored, as HTTP allows.
+//! Extensions are not offered upstream, so no compressed frame hides an echo. Any other upgrade is
+//! ignored, as HTTP allows.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::timeout;
 
 use super::answer::{Record, Reply};
 use super::headers;
 use super::watch::InFlight;
-use crate::gate::limit::Meter;
+use super::websocket::Relay;
+use super::websocket::frame::code;
 use crate::proxy::Connection;
-use crate::redact::{self, Needles, Watch};
+use crate::redact::{self, Needles};
 use crate::secret::encode::base64_padded;
 
 /// RFC 6455, 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-const BUFFER: usize = 16 * 1024;
-/// A frame split over TCP segments or TLS records arrives whole well within this.
-const HOLD: Duration = Duration::from_millis(50);
 
 /// A well-formed wish for a WebSocket.
 pub struct Wanted {
@@ -81,11 +73,10 @@ impl Wanted {
     }
 }
 
-/// What the relay needs to know about the request it serves.
+/// What serves the WebSocket once it is open.
 pub struct Open {
     pub connection: Arc<Connection>,
-    pub needles: Arc<Needles>,
-    pub upload: Meter,
+    pub relay: Relay,
 }
 
 /// Checks the server's half of the handshake and starts the relay. The answer is for the agent.
@@ -93,6 +84,7 @@ pub struct Open {
 pub fn accept(
     wanted: Wanted,
     response: &mut Response<Incoming>,
+    needles: Arc<Needles>,
     open: Open,
     record: Record,
     in_flight: InFlight,
@@ -116,7 +108,7 @@ pub fn accept(
     *answer.headers_mut() = response.headers().clone();
     headers::clean_response(answer.headers_mut());
     let (mut head, ()) = answer.into_parts();
-    if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), open.needles.clone(), None) {
+    if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), needles, None) {
         return Err((record, in_flight, error.to_string()));
     }
     wanted.write(&mut head.headers);
@@ -126,26 +118,8 @@ pub fn accept(
     Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))
 }
 
-/// What passed in one direction, as far as its budget lets it.
-struct Counted {
-    bytes: AtomicU64,
-    meter: Meter,
-}
-
-impl Counted {
-    fn by(meter: Meter) -> Self {
-        Counted { bytes: AtomicU64::new(0), meter }
-    }
-
-    fn take(&self, bytes: u64) -> io::Result<()> {
-        self.meter.take(bytes).map_err(|not| io::Error::other(not.to_string()))?;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
 async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {
-    let Open { connection, needles, upload } = open;
+    let Open { connection, mut relay } = open;
     let upgraded = async { tokio::try_join!(agent, upstream) };
     let (agent, upstream) = match connection.ended.run_until_cancelled(upgraded).await {
         Some(Ok(both)) => both,
@@ -154,73 +128,31 @@ async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Reco
         }
         None => return record.finish("cancelled", None),
     };
+    let (mut agent, mut upstream) = (TokioIo::new(agent), TokioIo::new(upstream));
     let cutoff = record.cutoff();
-    let (up, down) = (Counted::by(upload), Counted::by(record.download()));
-    let (end, error) = tokio::select! {
-        relayed = relay(agent, upstream, &up, &down, needles) => match relayed {
-            Ok(()) => ("done", None),
-            Err(error) => ("upstream_failed", Some(error.to_string())),
+    let (end, error, farewell) = tokio::select! {
+        relayed = relay.run(&mut agent, &mut upstream) => match relayed {
+            Ok(()) => ("done", None, None),
+            Err(stopped) => (stopped.end(), Some(stopped.to_string()), Some(stopped.code())),
         },
-        cause = cutoff.happens() => ("cut", Some(cause.text())),
+        cause = cutoff.happens() => ("cut", Some(cause.text()), None),
         // The session is gone, or the connection was cut.
-        () = connection.ended.cancelled() => ("cancelled", None),
+        () = connection.ended.cancelled() => ("cancelled", None, None),
         () = connection.shared.shutdown.cancelled() => {
-            ("cancelled", Some("the enforcer is stopping".to_owned()))
+            ("cancelled", Some("the enforcer is stopping".to_owned()), Some(code::GOING_AWAY))
         }
     };
-    record.relayed(up.bytes.into_inner(), down.bytes.into_inner());
-    record.finish(end, error);
-}
-
-/// Both directions until both have ended, or one fails.
-async fn relay(
-    agent: Upgraded,
-    upstream: Upgraded,
-    up: &Counted,
-    down: &Counted,
-    needles: Arc<Needles>,
-) -> io::Result<()> {
-    let (agent_in, agent_out) = tokio::io::split(TokioIo::new(agent));
-    let (upstream_in, upstream_out) = tokio::io::split(TokioIo::new(upstream));
-    tokio::try_join!(
-        pump(agent_in, upstream_out, up, None),
-        pump(upstream_in, agent_out, down, (!needles.is_empty()).then(|| Watch::new(needles))),
-    )?;
-    Ok(())
-}
-
-async fn pump(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    count: &Counted,
-    mut watch: Option<Watch>,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = match &mut watch {
-            Some(watch) if watch.holds() => match timeout(HOLD, from.read(&mut buffer)).await {
-                Ok(read) => read?,
-                Err(_elapsed) => {
-                    to.write_all(&watch.release()).await?;
-                    to.flush().await?;
-                    continue;
-                }
-            },
-            _ => from.read(&mut buffer).await?,
-        };
-        if read == 0 {
-            if let Some(watch) = &mut watch {
-                to.write_all(&watch.release()).await?;
-            }
-            return to.shutdown().await;
+    let (up, down) = relay.bytes();
+    record.relayed(up, down);
+    if let Some(code) = farewell {
+        let reason = format!("enforcer: {}", error.as_deref().unwrap_or_default());
+        tokio::select! {
+            () = relay.close(agent, upstream, code, &reason) => {}
+            _cause = cutoff.happens() => {}
+            () = connection.ended.cancelled() => {}
         }
-        count.take(read as u64)?;
-        match &mut watch {
-            None => to.write_all(&buffer[..read]).await?,
-            Some(watch) => to.write_all(&watch.feed(&buffer[..read]).map_err(io::Error::other)?).await?,
-        }
-        to.flush().await?;
     }
+    record.finish(end, error);
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{Answer, Seen};
 use crate::proxy::BoxError;
@@ -29,13 +27,7 @@ pub(super) async fn answer(
     if last == "websocket" {
         note(&seen, connection, line, headers.clone(), Bytes::new());
         let upgraded = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            let mut io = TokioIo::new(upgraded.await.unwrap());
-            let mut buffer = [0; 1024];
-            while let Ok(read @ 1..) = io.read(&mut buffer).await {
-                io.write_all(&buffer[..read]).await.unwrap();
-            }
-        });
+        tokio::spawn(super::sockets::serve(upgraded, path, seen));
         let key = headers["sec-websocket-key"].to_str().unwrap();
         return Ok(Response::builder()
             .status(101)
@@ -99,7 +91,13 @@ pub(super) async fn answer(
     })
 }
 
-fn note(seen: &Mutex<Vec<Seen>>, connection: usize, line: String, headers: HeaderMap, body: Bytes) {
+pub(super) fn note(
+    seen: &Mutex<Vec<Seen>>,
+    connection: usize,
+    line: String,
+    headers: HeaderMap,
+    body: Bytes,
+) {
     seen.lock().unwrap().push(Seen { connection, line, headers, body });
 }
 

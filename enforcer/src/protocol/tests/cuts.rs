@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use enforcer_policy::Name;
 use enforcer_vault::{Binding, Dangers, Secret};
-use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http::Response;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
+use super::sockets::{Io, Socket};
 use super::world::{SECRET, World, compile, json, policy, text};
 use crate::switches::Off;
 
@@ -41,23 +41,11 @@ async fn ends(world: &World, count: usize) -> Vec<String> {
         .collect()
 }
 
-async fn websocket(world: &World, path: &str) -> impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {
-    let mut agent = world.h1("one", "api.test").await;
-    let request = Request::get(path)
-        .header("host", world.authority())
-        .header("connection", "Upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .body(Full::<Bytes>::default())
-        .unwrap();
-    let response = agent.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 101);
-    let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    io.write_all(b"hello").await.unwrap();
-    let mut back = [0; 5];
-    io.read_exact(&mut back).await.unwrap();
-    io
+async fn websocket(world: &World, path: &str) -> Io {
+    let mut socket = Socket::open(world, path).await;
+    socket.send(0x81, b"hello").await;
+    assert_eq!(socket.frame().await, (0x81, b"hello".to_vec()));
+    socket.io
 }
 
 async fn gone(mut io: impl tokio::io::AsyncRead + Unpin) {

@@ -11,6 +11,7 @@ mod observed;
 mod requests;
 mod responses;
 mod servers;
+mod sockets;
 mod streams;
 mod tunnels;
 mod windows;

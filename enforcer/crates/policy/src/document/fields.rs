@@ -144,11 +144,11 @@ const RULE: &[Field] = &[
     field("git", &Form::Section(&GIT), "What git may do: fetch, and push to which refs."),
     field("credential", NAME, "The credential, from `credentials`, that such a request gets."),
     field("rate", RATE, "How often, for example `30/min burst 10`; over it, requests are refused."),
-    field("max_body", SIZE, "The largest request body, for example `10MiB`."),
+    field("max_body", SIZE, "The largest request body, and the largest message to a WebSocket, for example `10MiB`."),
     field(
         "websocket",
         BOOL,
-        "May a GET become a WebSocket? Its frames are relayed unread, so a rule has to say so.",
+        "May a GET become a WebSocket? What its messages say is not looked into, so a rule has to say so.",
     ),
     field("mode", MODE, "`observe`: the rule blocks nothing, and what it would block is recorded."),
     field("when", &Form::Section(&WHEN), "When the rule is there; outside, it matches nothing."),
@@ -359,7 +359,7 @@ pub(super) const RESPONSE: Shape = Shape::of(
     "`response`",
     &[
         field("redact", &Form::List(&Form::Section(&REDACT)), "What is taken out of answers."),
-        field("max_body", SIZE, "The largest body of an answer; what is beyond is cut."),
+        field("max_body", SIZE, "The largest body of an answer, and the largest message of a WebSocket; what is beyond is cut."),
         field(
             "content_types",
             &Form::OneOrList(&Form::Text(&response::MEDIA_TYPE)),
