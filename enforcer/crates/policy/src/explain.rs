@@ -176,7 +176,10 @@ impl AgentPolicy {
             obligations.extend(of_answer(response));
         }
         if rule.websocket {
-            obligations.push("it may become a WebSocket, in which nothing more is judged".to_owned());
+            obligations.push(
+                "it may become a WebSocket, whose messages are bounded and searched for secrets, not judged"
+                    .to_owned(),
+            );
         }
         obligations
     }

@@ -285,7 +285,7 @@ pub struct Rule {
     pub credential: Option<CredentialName>,
     pub rates: Vec<Rate>,
     pub max_body: Option<u64>,
-    /// a GET may become a WebSocket, whose frames nobody judges
+    /// a GET may become a WebSocket, whose messages nobody judges
     pub websocket: bool,
     pub response: Option<Arc<ResponseRules>>,
     pub message: Option<String>,

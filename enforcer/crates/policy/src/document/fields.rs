@@ -144,7 +144,11 @@ const RULE: &[Field] = &[
     field("git", &Form::Section(&GIT), "What git may do: fetch, and push to which refs."),
     field("credential", NAME, "The credential, from `credentials`, that such a request gets."),
     field("rate", RATE, "How often, for example `30/min burst 10`; over it, requests are refused."),
-    field("max_body", SIZE, "The largest request body, and the largest message to a WebSocket, for example `10MiB`."),
+    field(
+        "max_body",
+        SIZE,
+        "The largest request body, and the largest message to a WebSocket, for example `10MiB`.",
+    ),
     field(
         "websocket",
         BOOL,
@@ -359,7 +363,11 @@ pub(super) const RESPONSE: Shape = Shape::of(
     "`response`",
     &[
         field("redact", &Form::List(&Form::Section(&REDACT)), "What is taken out of answers."),
-        field("max_body", SIZE, "The largest body of an answer, and the largest message of a WebSocket; what is beyond is cut."),
+        field(
+            "max_body",
+            SIZE,
+            "The largest body of an answer, and the largest message of a WebSocket; what is beyond is cut.",
+        ),
         field(
             "content_types",
             &Form::OneOrList(&Form::Text(&response::MEDIA_TYPE)),
