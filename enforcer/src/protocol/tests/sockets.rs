@@ -256,6 +256,7 @@ async fn frames_that_are_none_end_it_with_the_code_for_it() {
         let (told, why) = socket.closed().await;
         assert_eq!(told, *code, "{why}");
         assert!(why.starts_with("enforcer: the agent: ") && why.contains(part), "{why}");
+        drop(socket);
         let (end, error) = end(&world).await;
         assert!(end == "refused" && error.contains(part), "{end}: {error}");
         let got = got(&world).await;
@@ -281,6 +282,7 @@ async fn frames_that_are_none_end_it_with_the_code_for_it() {
         let (told, why) = socket.closed().await;
         assert_eq!(told, *code, "{why}");
         assert!(why.starts_with("enforcer: the server: ") && why.contains(part), "{why}");
+        drop(socket);
         let (end, error) = end(&world).await;
         assert!(end == "upstream_failed" && error.contains(part), "{end}: {error}");
     }
@@ -374,6 +376,7 @@ async fn a_credential_does_not_come_back_however_it_is_framed() {
                         payloads.extend(payload);
                     }
                 }
+                drop(socket);
                 let text = String::from_utf8_lossy(&payloads);
                 assert!(
                     !text.contains(SECRET)
