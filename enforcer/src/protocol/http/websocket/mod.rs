@@ -14,6 +14,7 @@ mod pump;
 use std::io;
 use std::time::Duration;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -111,9 +112,11 @@ impl Relay {
     ) {
         let to_agent = self.down.close(code, reason, None);
         // What a policy says is no business of servers.
-        let to_server = ring::rand::generate(&ring::rand::SystemRandom::new())
-            .map(|key| self.up.close(code, "", Some(key.expose())))
-            .unwrap_or_default();
+        let mut key = [0; 4];
+        let to_server = match SystemRandom::new().fill(&mut key) {
+            Ok(()) => self.up.close(code, "", Some(key)),
+            Err(_unspecified) => Vec::new(),
+        };
         let closing =
             async { tokio::join!(farewell(&mut agent, &to_agent), farewell(&mut server, &to_server)) };
         if timeout(FAREWELL, closing).await.is_err() {
