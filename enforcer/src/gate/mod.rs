@@ -313,7 +313,7 @@ impl Gate {
         observed: Observed,
         intent: &mut Intent,
     ) -> Result<Judged, No> {
-        intent.action = policy.action(request, Moment::from(SystemTime::now()));
+        intent.action = policy.action(request, &observed, Moment::from(SystemTime::now()));
         let Observed { decision, would_deny } = observed;
         let (rule, template) = match decision {
             Decision::Allow { rule, template } => (rule, template),

@@ -3,6 +3,7 @@
 //! Everything goes through the binary, as a user would do it: settings, policy files, `enforcer …`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod actions;
 mod canary;
 mod clients;
 mod confined;

@@ -11,6 +11,7 @@ use crate::bait::{Decoy, Tripwire};
 use crate::body::Wanted;
 use crate::canon::{Host, Request};
 use crate::catalog::{Catalogue, Library, RuleAction};
+use crate::decide::Observed;
 use crate::diagnostics::Report;
 use crate::document::Limits;
 use crate::local::Local;
@@ -157,15 +158,15 @@ impl AgentPolicy {
 
     /// What a request is to its server beyond method and path, for receipts. With a catalogue, its action and
     /// resource (`github/create-pr myorg/web`), also where no rule allows it; else an operation, a tool, refs.
-    /// Never values of bodies.
-    pub fn action(&self, request: &Request, at: Moment) -> Option<String> {
+    /// Never values of bodies. `observed`: what [`AgentPolicy::observe`] said of this request at this moment.
+    pub fn action(&self, request: &Request, observed: &Observed, at: Moment) -> Option<String> {
         let told = |number: usize| {
             let looking = |c: &&Conditions| !c.checks.is_empty() && c.takes_head(request, at);
             self.conditions.get(number).filter(looking).and_then(|c| action(&c.checks, request))
         };
         let first = self.deny.first_for(request, told).or_else(|| self.allow.first_for(request, told));
         let inside = first.map(|(_, action)| action);
-        let Some(named) = self.catalogue_action(request, at) else { return inside };
+        let Some(named) = self.catalogue_action(request, observed) else { return inside };
         Some(match inside {
             Some(inside) => format!("{named} ({inside})"),
             None => named,
@@ -173,18 +174,11 @@ impl AgentPolicy {
     }
 
     /// Of the rule that decides, else of what the catalogues call such a request.
-    fn catalogue_action(&self, request: &Request, at: Moment) -> Option<String> {
-        if self.catalogues.is_empty() {
-            return None;
+    fn catalogue_action(&self, request: &Request, observed: &Observed) -> Option<String> {
+        match observed.rule().and_then(|rule| rule.action.as_ref()) {
+            Some(action) => Some(action.told(request)),
+            None => self.catalogues.iter().find_map(|catalogue| catalogue.told(request)),
         }
-        let rule = match self.decide(request, at) {
-            Decision::Allow { rule, .. } | Decision::Deny { rule: Some(rule) } => Some(rule),
-            Decision::Deny { rule: None } | Decision::Needs(_) => None,
-        };
-        if let Some(action) = rule.and_then(|rule| rule.action.clone()) {
-            return Some(action.told(request));
-        }
-        self.catalogues.iter().find_map(|catalogue| catalogue.told(request))
     }
 
     /// `dns.private_addresses`: special-purpose destinations the policy names.

@@ -1,13 +1,14 @@
 //! The catalogues that are shipped: each action is the requests it should be, and no others.
 //!
-//! `policies/services/NAME.cases` has a request a line, after the actions that it is.
+//! `policies/services/NAME.cases` has a request a line, after the actions that it is: its method, its URL, and if it
+//! has one its body, or a header as `NAME:VALUE`.
 
 mod golden;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use enforcer_policy::{Body, Catalogues, PolicySet, Request, Service, Source};
+use enforcer_policy::{Body, Catalogues, Headers, PolicySet, Request, Service, Source};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../policies")
@@ -43,14 +44,20 @@ fn case(line: &str) -> Option<(BTreeSet<String>, Request)> {
     let (actions, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no request: {line}"));
     let (method, rest) = rest.trim_start().split_once(' ').unwrap_or_else(|| panic!("no URL: {line}"));
     let (url, body) = rest.split_once(' ').unwrap_or((rest, ""));
+    let header = body
+        .split_once(':')
+        .filter(|(name, _)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+    let mut headers = Headers::default();
+    header.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     let body = match body {
+        _ if header.is_some() => Body::Empty,
         "" => Body::Empty,
         json if json.starts_with(['{', '[']) => Body::json(json).unwrap_or_else(|e| panic!("{line}: {e:?}")),
         form => Body::form(form).unwrap_or_else(|e| panic!("{line}: {e:?}")),
     };
     let request = Request::parse(method, url).unwrap_or_else(|error| panic!("{line}: {error}"));
     let actions = actions.split(',').filter(|action| *action != "-").map(str::to_owned).collect();
-    Some((actions, Request { body, ..request }))
+    Some((actions, Request { body, headers, ..request }))
 }
 
 #[test]

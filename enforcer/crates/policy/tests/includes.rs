@@ -277,7 +277,9 @@ services:
         ("GET", "https://api.github.com/unknown", "deny", None),
     ] {
         assert_eq!(told(&compiled, method, url), rule, "{method} {url}");
-        let action_told = policy.action(&Request::parse(method, url).unwrap(), Moment::ANY);
+        let request = Request::parse(method, url).unwrap();
+        let observed = policy.observe(&request, Moment::ANY);
+        let action_told = policy.action(&request, &observed, Moment::ANY);
         assert_eq!(action_told.as_deref(), action, "{method} {url}");
     }
     let rates: Vec<(&str, usize)> = policy
@@ -287,4 +289,35 @@ services:
         .map(|r| (r.name.as_str(), r.rates.len()))
         .collect();
     assert_eq!(rates, [("github/create-pr", 1)]);
+}
+
+#[test]
+fn settings_are_judged_also_where_no_action_needs_them() {
+    let bot = |setting: &str| {
+        format!(
+            "version: 1\nagent: bot\nservices:\n  github:\n    settings: {{ {setting} }}\n    allow: [create-pr]\n"
+        )
+    };
+    let told = |setting: &str| match compile(&[("bot.yaml", &bot(setting))]) {
+        Ok(_) => Vec::new(),
+        Err(_) => refused(&[("bot.yaml", &bot(setting))]),
+    };
+    assert_eq!(told("uploads: ghe.example"), [""; 0]);
+    let found = told("uploads: \"https://ghe.example\"");
+    assert!(found.len() == 1 && found[0].starts_with("etc/bot.yaml:5:26 "), "{found:?}");
+    let found = told("api: \"https://ghe.example\"");
+    assert!(found.len() == 1 && found[0].starts_with("etc/bot.yaml:5:22 "), "{found:?}");
+}
+
+#[test]
+fn a_resource_is_told_by_every_path_of_an_action() {
+    let bot = "version: 1\nagent: bot\nservices: { jira: { settings: { site: a.example }, resources: [WEB-7], allow: [read] } }\n";
+    let compiled = compile(&[("bot.yaml", bot)]).unwrap_or_else(|report| panic!("{report}"));
+    let policy = compiled.set.agent("bot").unwrap();
+    for (version, key) in [("3", "WEB-7"), ("2", "WEB-7"), ("2", "WEB-8")] {
+        let url = format!("https://a.example/rest/api/{version}/issue/{key}");
+        let request = Request::parse("GET", &url).unwrap();
+        let action = policy.action(&request, &policy.observe(&request, Moment::ANY), Moment::ANY);
+        assert_eq!(action, Some(format!("jira/read-issue {key}")), "{url}");
+    }
 }

@@ -219,3 +219,116 @@ fn apply_refuses_surprises_writes_whole_files_and_keeps_what_was() {
     assert_eq!(apply(&["--force"]).0, 3);
     assert!(text_of(&installed).contains("/things/**"));
 }
+
+/// A policy in parts, with actions of a catalogue of its own.
+const IN_PARTS: &str =
+    "version: 1\nagent: bot\ninclude: shared/base.yaml\nservices:\n  shop: { allow: [order] }\n";
+const BASE: &str = "version: 1\ninclude: shared/more.yaml\nallow:\n  - name: read\n    host: api.example.com\n    paths: \"/items/**\"\n    methods: GET\n    rate: 5/min\n";
+const MORE: &str = "version: 1\ndeny:\n  - { name: no-delete, methods: DELETE }\n";
+const SHOP: &str = "version: 1\nservice: shop\nabout: A shop.\ndocs: https://shop.example/docs\nhosts: { api: shop.example.com }\nactions:\n  order: { kind: write, about: Order something., requests: POST /orders }\n  cancel: { kind: delete, about: Cancel an order., requests: \"POST /orders/{order}/cancel\" }\n";
+
+fn in_parts(folder: &std::path::Path) -> String {
+    for inner in ["shared", "services"] {
+        std::fs::create_dir_all(folder.join(inner)).unwrap();
+    }
+    file(folder, "shared/base.yaml", BASE);
+    file(folder, "shared/more.yaml", MORE);
+    file(folder, "services/shop.yaml", SHOP);
+    file(folder, "bot.yaml", IN_PARTS)
+}
+
+#[test]
+fn apply_carries_what_a_policy_refers_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let config = file(folder.path(), "enforcer.yaml", &format!("policy_dir: {}\n", policies.display()));
+    let draft = folder.path().join("draft");
+    std::fs::create_dir(&draft).unwrap();
+    let new = in_parts(&draft);
+    let receipts = receipts(folder.path(), &[("GET", "api.example.com", "/items/1")]);
+    let apply = |more: &[&str]| {
+        let base = ["policy", "apply", "--config", &config, "--socket", "/nonexistent/socket", &new];
+        enforcer(&[&base[..], &["--receipts", &receipts, "--since", SINCE], more].concat())
+    };
+    let (code, text, error) = apply(&["--force"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{text}");
+    for (name, text) in [
+        ("bot.yaml", IN_PARTS),
+        ("shared/base.yaml", BASE),
+        ("shared/more.yaml", MORE),
+        ("services/shop.yaml", SHOP),
+    ] {
+        assert_eq!(text_of(&policies.join(name)), text, "{name}");
+    }
+    let installed = policies.join("bot.yaml");
+    let (code, text, _) = enforcer(&["policy", "check", installed.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    // Only a part changes: its requests are judged, and what was there is kept where it was.
+    file(&draft, "shared/base.yaml", &BASE.replace("/items/**", "/things/**"));
+    let (code, text, _) = apply(&[]);
+    assert!(
+        code == 3 && text.contains("was allowed, will be denied") && text.contains("not applied"),
+        "{text}"
+    );
+    assert_eq!(text_of(&policies.join("shared/base.yaml")), BASE);
+    assert_eq!(apply(&["--force"]).0, 0);
+    assert!(text_of(&policies.join("shared/base.yaml")).contains("/things/**"));
+    let kept = policies.join(".history/shared/base");
+    let kept: Vec<_> =
+        std::fs::read_dir(kept).unwrap().map(|entry| text_of(&entry.unwrap().path())).collect();
+    assert_eq!(kept, [BASE]);
+    // A part that is missing is an error at the line that names it, and nothing is written.
+    std::fs::remove_file(draft.join("shared/more.yaml")).unwrap();
+    let (code, text, error) = apply(&["--force"]);
+    assert!(
+        code == 3 && error.contains("base.yaml:2:") && error.contains("shared/more.yaml"),
+        "{text}{error}"
+    );
+    assert!(text_of(&policies.join("shared/base.yaml")).contains("/things/**"));
+}
+
+#[test]
+fn diff_tells_actions_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let old = in_parts(&old);
+    let new = {
+        in_parts(&new);
+        file(&new, "bot.yaml", &IN_PARTS.replace("[order]", "[cancel]"))
+    };
+    let receipts = receipts(
+        folder.path(),
+        &[("POST", "shop.example.com", "/orders"), ("GET", "api.example.com", "/items/1")],
+    );
+    let (code, text, error) =
+        enforcer(&["policy", "diff", &old, &new, "--receipts", &receipts, "--since", SINCE]);
+    assert_eq!((code, error.as_str()), (0, ""), "{text}");
+    for told in [
+        "POST https://shop.example.com/orders",
+        "was allowed, will be denied",
+        "wider POST https://shop.example.com/orders/{order}/cancel by `shop/cancel`",
+        "narrower POST https://shop.example.com/orders by `shop/order`",
+    ] {
+        assert!(text.contains(told), "{told} is not in\n{text}");
+    }
+    assert!(!text.contains("/items/"), "{text}");
+}
+
+#[test]
+fn fmt_lays_services_out_and_changes_no_meaning() {
+    let folder = tempfile::tempdir().unwrap();
+    let untidy = "agent: bot\nservices: # what it does\n   github: {allow: [ read,create-pr ], credential: gh,\n     rate: {create-pr: 5/hour}, resources: [a/b]}\nversion: 1\ncredentials: {gh: {bearer: {secret: t}}}\nuse: [github-clone: {repos: [a/b]}]\n";
+    let path = file(folder.path(), "bot.yaml", untidy);
+    let before = file(folder.path(), "before.yaml", untidy);
+    let (code, text, error) = enforcer(&["policy", "fmt", &path]);
+    assert_eq!((code, error.as_str()), (0, ""), "{text}");
+    let tidy = text_of(std::path::Path::new(&path));
+    assert_eq!(
+        tidy,
+        "version: 1\nagent: bot\ncredentials: { gh: { bearer: { secret: t } } }\n\nservices:  # what it does\n  github: { credential: gh, resources: [a/b], allow: [read, create-pr], rate: { create-pr: 5/hour } }\n\nuse: [{ github-clone: { repos: [a/b] } }]\n"
+    );
+    assert_eq!(enforcer(&["policy", "fmt", "--check", &path]).0, 0);
+    let (_, text, _) = enforcer(&["policy", "diff", &before, &path, "--no-receipts"]);
+    assert_eq!(text, "nothing changes\n");
+}

@@ -18,9 +18,11 @@ fn catalogues(library: &Library, policy: &str, document: &Document) -> Vec<Arc<C
     let shelf = library.shelf(policy);
     let mut all: Vec<Arc<Catalogue>> = document.catalogues.clone();
     for (name, _) in SERVICES {
-        let known = all.iter().any(|own| own.name.as_str() == *name);
-        // One that does not load is told of where it is used.
-        all.extend(shelf.catalogue(name).filter(|_| !known).and_then(Result::ok));
+        // One that does not load is told of where it is used. With settings of the policy it is elsewhere.
+        let Some(Ok(other)) = shelf.catalogue(name) else { continue };
+        if !all.iter().any(|own| own.name == other.name && own.reach == other.reach) {
+            all.push(other);
+        }
     }
     all
 }
@@ -118,10 +120,15 @@ fn allows(
     action: &Action,
 ) -> bool {
     let denied = document.deny.iter().any(|deny| {
-        let same = |own: &Arc<RuleAction>| own.service == catalogue.name && own.action == action.name;
+        // With settings of the policy it may be denied at another host.
+        let same = |own: &Arc<RuleAction>| {
+            own.service == catalogue.name
+                && own.action == action.name
+                && deny.conditions.hosts == danger.hosts
+        };
         deny.conditions.covers(danger) || deny.action.as_ref().is_some_and(same)
     });
-    !denied && rule.conditions.overlaps(danger) && !apart(&rule.conditions.checks, &danger.checks)
+    !denied && rule.conditions.may_ask(danger) && !apart(&rule.conditions.checks, &danger.checks)
 }
 
 fn request(conditions: &Conditions) -> String {

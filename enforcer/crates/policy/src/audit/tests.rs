@@ -200,3 +200,34 @@ fn what_catalogues_warn_of_is_told_with_its_line() {
     assert_eq!(whole.len(), 9, "{whole:?}");
     assert!(whole.iter().any(|line| line.contains("more actions that catalogues warn of")));
 }
+
+#[test]
+fn raw_rules_are_read_either_way_unless_the_service_reads_one() {
+    let rule = |host: &str, path: &str, raw: &str| {
+        told(&format!(
+            "allow: [{{ name: r, host: {host}, methods: [POST, DELETE], paths: \"{path}\"{raw} }}]\n"
+        ))
+    };
+    let raw = ", raw_path: true";
+    // GitLab's ids hold encoded slashes, so it takes none for a slash.
+    assert_eq!(rule("gitlab.com", "/api/v4/projects/*/access_tokens", raw).len(), 1);
+    assert_eq!(rule("gitlab.com", "/api/v4/projects/g%2Fp/access_tokens", raw).len(), 1);
+    assert_eq!(rule("gitlab.com", "/api/v4/projects/{id}/issues", raw), [""; 0]);
+    // Of others nobody knows: what fills one segment may be several.
+    assert_eq!(rule("api.github.com", "/orgs/*", "").len(), 1);
+    let wide = rule("api.github.com", "/orgs/*", raw);
+    assert!(wide.iter().any(|line| line.contains("/orgs/{org}/")), "{wide:?}");
+    assert!(rule("api.github.com", "/repos/a%2Fb", raw)[0].contains("delete-repo"));
+}
+
+#[test]
+fn settings_say_where_an_action_is() {
+    let elsewhere = "services: { github: { settings: { api: ghe.example }, deny: [delete-repo] } }\n";
+    let rule = |host: &str, path: &str| {
+        let rule = format!("allow: [{{ name: r, host: {host}, methods: [DELETE, POST], paths: {path} }}]\n");
+        let of = |line: &String| line.contains("delete-repo") || line.contains("add-member");
+        told(&(elsewhere.to_owned() + &rule)).into_iter().filter(of).count()
+    };
+    assert_eq!(rule("ghe.example", "/repos/a/b"), 0, "it is denied there");
+    assert_eq!(rule("api.github.com", "/repos/a/b"), 1, "and not here");
+}

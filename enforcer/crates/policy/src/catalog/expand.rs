@@ -11,7 +11,7 @@ use crate::yaml::{Entry, Node, Value};
 pub(crate) struct Made {
     pub(crate) rule: Node,
     /// for every resource, with the names of what stands where
-    pub(crate) template: Option<Template>,
+    pub(crate) templates: Vec<Template>,
 }
 
 /// The rules that one endpoint makes for these resources, or for all where there are none. `extra`: fields of the
@@ -50,7 +50,8 @@ pub(crate) fn rules(
     };
     // Hosts and paths of one rule go together in every combination, so what stands in both must be one resource.
     let groups: Vec<&[Option<&Resource>]> = if in_host { all.chunks(1).collect() } else { vec![&all] };
-    let template = texts_of(&paths).first().and_then(|path| Template::parse(&scope::named(path)).ok());
+    let templates: Vec<Template> =
+        texts_of(&paths).iter().filter_map(|path| Template::parse(&scope::named(path)).ok()).collect();
     let mut made = Vec::new();
     for group in groups {
         let (mut own_hosts, mut own_paths) = (Vec::new(), Vec::new());
@@ -70,7 +71,7 @@ pub(crate) fn rules(
         fields.extend(extra.iter().cloned());
         made.push(Made {
             rule: Node { span: at.clone(), value: Value::Map(fields), quoted: false },
-            template: template.clone(),
+            templates: templates.clone(),
         });
     }
     Ok(made)

@@ -36,13 +36,15 @@ use crate::name::Name;
 use crate::yaml::{Entry, Node};
 
 /// One service's actions, read and found correct.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
     pub(crate) name: Name,
     pub(crate) about: String,
     /// What `resources` of a policy means.
     pub(crate) resource: Option<ResourceShape>,
     pub(crate) settings: Vec<Setting>,
+    /// the settings that the policy gives whose own this is
+    pub(crate) given: Vec<Entry>,
     /// by the name that requests use; the first is for requests that name none
     pub(crate) hosts: Vec<(String, Node)>,
     /// in the order of the file
@@ -83,7 +85,7 @@ pub(crate) struct Action {
     /// completes "which …" as well: `makes a token`
     pub(crate) mints: Option<String>,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Of each endpoint, for every resource, with examples for settings.
+    /// Of each endpoint, for every resource, with examples for settings that nobody gives.
     pub(crate) conditions: Vec<Conditions>,
 }
 
@@ -128,14 +130,15 @@ pub struct RuleAction {
     pub service: Name,
     pub action: Name,
     /// with the captures that make up a resource
-    pub(crate) template: Option<Template>,
+    pub(crate) templates: Vec<Template>,
     pub(crate) captures: Vec<Box<str>>,
 }
 
 impl RuleAction {
     /// `github/create-pr myorg/myrepo`: for receipts.
     pub(crate) fn told(&self, request: &Request) -> String {
-        let captured = |name: &str| self.template.as_ref()?.captured(request.target.path(), name);
+        let path = request.target.path();
+        let captured = |name: &str| self.templates.iter().find_map(|template| template.captured(path, name));
         let resource: Option<Vec<String>> = self.captures.iter().map(|name| captured(name)).collect();
         match resource.filter(|parts| !parts.is_empty()) {
             Some(parts) => format!("{self} {}", parts.join("/")),
@@ -155,7 +158,7 @@ impl fmt::Display for RuleAction {
 pub(crate) struct Unclear;
 
 impl Catalogue {
-    /// Is any action of it at this host? With examples for settings.
+    /// Is any action of it at this host? With examples for settings that nobody gives.
     pub(crate) fn is_at(&self, host: &Host) -> bool {
         self.reach.iter().any(|pattern| pattern.matches(host))
     }
@@ -191,22 +194,16 @@ impl Catalogue {
     /// The first action that a request is, and on what.
     pub(crate) fn told(&self, request: &Request) -> Option<String> {
         let action = self.actions.iter().find(|action| action.takes(request))?;
-        let path = request.target.path();
-        let template = action
-            .conditions
-            .iter()
-            .flat_map(|own| &own.templates)
-            .find(|template| template.matches(path))
-            .cloned();
-        Some(self.rule_action(action, template).told(request))
+        let templates = action.conditions.iter().flat_map(|own| own.templates.clone()).collect();
+        Some(self.rule_action(action, templates).told(request))
     }
 
-    pub(crate) fn rule_action(&self, action: &Action, template: Option<Template>) -> RuleAction {
+    pub(crate) fn rule_action(&self, action: &Action, templates: Vec<Template>) -> RuleAction {
         let names = self.resource.iter().flat_map(ResourceShape::names);
         RuleAction {
             service: self.name.clone(),
             action: action.name.clone(),
-            template,
+            templates,
             captures: names.map(Into::into).collect(),
         }
     }

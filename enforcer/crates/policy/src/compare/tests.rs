@@ -55,6 +55,23 @@ fn the_same_policy_in_other_words_is_no_change() {
 }
 
 #[test]
+fn checks_on_bodies_are_no_change_where_they_stay() {
+    let rule = |check: &str| format!("allow: [{{ name: r, host: a.example, paths: /x, {check} }}]\n");
+    for (check, other) in [
+        ("graphql: { operations: [query] }", "graphql: { operations: [query, mutation] }"),
+        ("git: { fetch: true }", "git: { push: { refs: \"refs/heads/a\" } }"),
+        ("mcp: { tools: [{ name: a }] }", "mcp: { tools: [{ name: b }] }"),
+        ("jsonrpc: { methods: [a] }", "jsonrpc: { methods: [b] }"),
+    ] {
+        assert!(compared(&rule(check), &rule(check), &[]).is_empty(), "{check}");
+        assert!(!compared(&rule(check), &rule(other), &[]).is_empty(), "{check} and {other}");
+        // Denied, the same words mean something else.
+        let denied = format!("deny: [{{ name: d, host: a.example, {check} }}]\n");
+        assert!(!widened(&denied, &format!("{denied}{}", rule(check))).is_empty(), "{check}");
+    }
+}
+
+#[test]
 fn what_widens_is_named_with_an_example() {
     for (new, what, example) in [
         (

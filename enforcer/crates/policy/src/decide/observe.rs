@@ -25,6 +25,18 @@ pub struct WouldDeny {
     pub rule: Option<Arc<Rule>>,
 }
 
+impl Observed {
+    /// The rule of the file that decides, or would if everything were enforced. `None`: no rule does.
+    pub fn rule(&self) -> Option<&Arc<Rule>> {
+        match (&self.would_deny, &self.decision) {
+            (Some(would), _) => would.rule.as_ref(),
+            (None, Decision::Allow { rule, .. }) => Some(rule),
+            (None, Decision::Deny { rule }) => rule.as_ref(),
+            (None, Decision::Needs(_)) => None,
+        }
+    }
+}
+
 impl AgentPolicy {
     /// What the gate acts on. [`AgentPolicy::decide`] says what the rules say.
     pub fn observe(&self, request: &Request, at: Moment) -> Observed {

@@ -129,6 +129,7 @@ fn read_root(r: &mut Reader<'_>, root: &Node, file_name: &str) -> Option<Catalog
         about: top.get("about").and_then(|entry| r.prose(entry)).unwrap_or_default(),
         resource: top.get("resource").and_then(|entry| resource(r, entry)),
         settings: top.get("settings").map(|entry| settings(r, entry)).unwrap_or_default(),
+        given: Vec::new(),
         hosts: top.get("hosts").map(|entry| hosts(r, entry)).unwrap_or_default(),
         actions: Vec::new(),
         reach: Vec::new(),
@@ -151,6 +152,21 @@ fn read_root(r: &mut Reader<'_>, root: &Node, file_name: &str) -> Option<Catalog
     }
     try_out(r, &mut catalogue);
     Some(catalogue)
+}
+
+/// A catalogue as one policy has it, which gives these settings: its actions are where they are for that policy.
+/// `at`: where what comes from the catalogue is placed.
+pub(super) fn with_settings(r: &mut Reader<'_>, base: &Catalogue, given: &[Entry], at: &Span) -> Catalogue {
+    let mut own = Catalogue { given: given.to_vec(), reach: Vec::new(), ..base.clone() };
+    for setting in &mut own.settings {
+        if let Some(entry) = given.iter().find(|entry| entry.key == setting.name) {
+            setting.given = Given::Default(entry.value.clone());
+        }
+    }
+    let endpoints = own.actions.iter_mut().flat_map(|action| &mut action.endpoints);
+    endpoints.for_each(|endpoint| endpoint.span = at.clone());
+    try_out(r, &mut own);
+    own
 }
 
 pub(super) fn require(r: &mut Reader<'_>, node: &Node, fields: Fields<'_>, shape: &Shape) {

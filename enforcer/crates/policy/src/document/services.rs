@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::catalogue::with_settings;
 use super::form::{Form, Shape, field};
 use super::reader::{Fields, Reader};
 use super::rule::{self, Effect, RuleText};
@@ -14,9 +15,9 @@ use crate::canon::shown;
 use crate::catalog::{
     Action, Catalogue, Endpoint, Given, KINDS, Kind, Resource, SERVICES, Settings, Shelf, rules,
 };
-use crate::diagnostics::{Span, nearest};
+use crate::diagnostics::{Report, Span, nearest};
 use crate::name::Name;
-use crate::yaml::{Entry, Value};
+use crate::yaml::{Entry, Node, Value};
 
 pub(super) const SERVICE: Shape = Shape::of(
     "an entry of `services`",
@@ -88,7 +89,7 @@ pub(super) fn read(r: &mut Reader<'_>, entry: &Entry, shelf: Shelf<'_>, document
         asked.contradictions(r);
         asked.deny_rules(r, fields, document);
         asked.allow_rules(r, fields, document);
-        document.catalogues.push(asked.catalogue);
+        document.catalogues.push(asked.own_catalogue(r, fields, &entry.key_span));
     }
 }
 
@@ -309,6 +310,21 @@ impl Asked {
         picked
     }
 
+    /// For telling what a request is: where this policy's settings put it.
+    fn own_catalogue(&self, r: &mut Reader<'_>, fields: Fields<'_>, at: &Span) -> Arc<Catalogue> {
+        let given = fields.get("settings").filter(|_| self.settings.is_some());
+        let Some(Entry { value: Node { value: Value::Map(given), .. }, .. }) = given else {
+            return self.catalogue.clone();
+        };
+        let mut report = Report::default();
+        let own = with_settings(&mut Reader::new(r.file, &mut report), &self.catalogue, given, at);
+        // A setting that no action of `allow` needs is wrong all the same. Deny rules may be wider.
+        if !self.allow.is_empty() {
+            r.add(report);
+        }
+        Arc::new(own)
+    }
+
     fn deny_rules(&self, r: &mut Reader<'_>, fields: Fields<'_>, document: &mut Document) {
         let extra: Vec<Entry> = OF_DENY.iter().filter_map(|name| fields.get(name)).cloned().collect();
         for (number, span, named) in self.picked(&self.deny) {
@@ -377,7 +393,7 @@ impl Asked {
                         let name = At { value: self.entry.value.joined(&action.name), span: span.clone() };
                         let text = rule::read_named(r, &made.rule, effect, Some(name));
                         texts.extend(text.map(|text| RuleText {
-                            action: Some(Arc::new(self.catalogue.rule_action(action, made.template))),
+                            action: Some(Arc::new(self.catalogue.rule_action(action, made.templates))),
                             ..text
                         }));
                     }

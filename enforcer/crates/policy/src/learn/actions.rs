@@ -21,13 +21,15 @@ const MOST_LISTED: usize = 12;
 struct Entry {
     service: String,
     credential: Option<String>,
+    /// the policy's, as a mapping; empty: none
+    settings: String,
     /// empty: it is not about resources
     resources: BTreeSet<String>,
 }
 
 type Actions<'s> = BTreeMap<String, Vec<&'s Seen>>;
-/// By service, credential and action: the resources, and what was seen.
-type Found<'s> = BTreeMap<(String, Option<String>, String), (BTreeSet<String>, Vec<&'s Seen>)>;
+/// By service, credential, settings and action: the resources, and what was seen.
+type Found<'s> = BTreeMap<(String, Option<String>, String, String), (BTreeSet<String>, Vec<&'s Seen>)>;
 
 /// The `services` section, and what no action is.
 pub(super) fn services<'s>(
@@ -45,14 +47,15 @@ pub(super) fn services<'s>(
             continue;
         };
         let credential = Place::of(policy, one).credential;
-        let key = (catalogue.name.to_string(), credential, action.name.to_string());
+        let key =
+            (catalogue.name.to_string(), credential, mapping(&catalogue.given), action.name.to_string());
         let (resources, requests) = found.entry(key).or_default();
         resources.extend(resource);
         requests.push(one);
     }
     let mut entries: BTreeMap<Entry, Actions<'_>> = BTreeMap::new();
-    for ((service, credential, action), (resources, requests)) in found {
-        let entry = Entry { service, credential, resources: listed(resources) };
+    for ((service, credential, settings, action), (resources, requests)) in found {
+        let entry = Entry { service, credential, settings, resources: listed(resources) };
         entries.entry(entry).or_default().insert(action, requests);
     }
     (write(&entries, denied), rest)
@@ -89,22 +92,29 @@ fn flow(node: &Node) -> String {
         Value::Scalar(text) if node.quoted => format!("{text:?}"),
         Value::Scalar(text) => quoted(text),
         Value::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
-        Value::Map(entries) => {
-            let entries: Vec<String> = entries
-                .iter()
-                .map(|entry| format!("{}: {}", quoted(&entry.key), flow(&entry.value)))
-                .collect();
-            format!("{{ {} }}", entries.join(", "))
-        }
+        Value::Map(entries) => mapping(entries),
     }
 }
 
+fn mapping(entries: &[yaml::Entry]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let fields: Vec<String> =
+        entries.iter().map(|entry| format!("{}: {}", quoted(&entry.key), flow(&entry.value))).collect();
+    format!("{{ {} }}", fields.join(", "))
+}
+
 fn catalogues(shelf: Shelf<'_>, policy: Option<&AgentPolicy>) -> Vec<Arc<Catalogue>> {
-    let mut all: Vec<Arc<Catalogue>> = policy.map(|policy| policy.catalogues.clone()).unwrap_or_default();
-    all.dedup_by(|a, b| a.name == b.name);
-    for (name, _) in SERVICES {
-        let known = all.iter().any(|own| own.name.as_str() == *name);
-        all.extend(shelf.catalogue(name).filter(|_| !known).and_then(Result::ok));
+    // Several entries of a policy may speak of one; with settings of its own it is elsewhere.
+    let same = |one: &Catalogue, other: &Catalogue| one.name == other.name && one.reach == other.reach;
+    let mut all: Vec<Arc<Catalogue>> = Vec::new();
+    let own = policy.into_iter().flat_map(|policy| policy.catalogues.iter().cloned());
+    let others = SERVICES.iter().filter_map(|(name, _)| shelf.catalogue(name)?.ok());
+    for catalogue in own.chain(others) {
+        if !all.iter().any(|known| same(known, &catalogue)) {
+            all.push(catalogue);
+        }
     }
     all
 }
@@ -167,6 +177,9 @@ fn write(entries: &BTreeMap<Entry, Actions<'_>>, denied: Denied) -> String {
         }
         if let Some(credential) = &entry.credential {
             text.push_str(&format!("    credential: {credential}\n"));
+        }
+        if !entry.settings.is_empty() {
+            text.push_str(&format!("    settings: {}\n", entry.settings));
         }
         if !entry.resources.is_empty() {
             let resources: Vec<String> = entry.resources.iter().map(|resource| quoted(resource)).collect();

@@ -415,6 +415,29 @@ services:
 }
 
 #[test]
+fn a_suggestion_keeps_the_settings_that_say_where_a_service_is() {
+    let text = "\
+version: 1
+agent: bot
+services:
+  github: { settings: { api: ghe.example.com, refs: [\"refs/heads/*\"] }, allow: [create-issue] }
+";
+    let receipts = [
+        seen(1, "GET", "https://ghe.example.com/repos/myorg/web/issues/7"),
+        seen(2, "GET", "https://api.github.com/repos/myorg/web/issues/7"),
+    ];
+    let suggestion = suggest("bot", Some(&source(text)), &Library::default(), &receipts).unwrap();
+    let settings = "settings: { api: ghe.example.com, refs: [\"refs/heads/*\"] }";
+    assert!(suggestion.text.contains(settings), "{}", suggestion.text);
+    let policy = load(&suggestion.text);
+    for host in ["ghe.example.com", "api.github.com"] {
+        let allowed = |path: &str| allows(&policy, "GET", &format!("https://{host}{path}"));
+        assert!(allowed("/repos/myorg/web/issues/9"), "{}", suggestion.text);
+        assert!(!allowed("/repos/myorg/other/issues/9"), "{}", suggestion.text);
+    }
+}
+
+#[test]
 fn a_request_that_could_be_two_actions_stays_a_rule() {
     // `issues/comments` is also an issue called so.
     let receipts = [github(1, "GET", "/repos/myorg/web/issues/comments")];

@@ -108,8 +108,12 @@ impl Checks {
         unmet
     }
 
-    /// Does every request that passes `other` pass these? See `Conditions::covers`.
-    pub(crate) fn covers(&self, other: &Checks) -> bool {
+    /// Does every request that passes `other` pass these? See `Conditions::covers`. `alike`: are both of allow rules,
+    /// or both of deny rules?
+    pub(crate) fn covers(&self, other: &Checks, alike: bool) -> bool {
+        fn same<T: PartialEq>(own: &Option<T>, other: &Option<T>, alike: bool) -> bool {
+            own.is_none() || alike && own == other
+        }
         // Equal checks: what an allow rule finds met beyond doubt, an allow rule and a deny rule find met.
         let fields = |own: &[Field], others: &[Field]| own.iter().all(|field| others.contains(field));
         fields(&self.query, &other.query)
@@ -117,10 +121,10 @@ impl Checks {
             && fields(&self.form, &other.form)
             && self.json.iter().all(|place| other.json.contains(place))
             // Rules of different effect mean different things by these, so only none at all is surely less.
-            && self.graphql.is_none()
-            && self.mcp.is_none()
-            && self.jsonrpc.is_none()
-            && self.git.is_none()
+            && same(&self.graphql, &other.graphql, alike)
+            && same(&self.mcp, &other.mcp, alike)
+            && same(&self.jsonrpc, &other.jsonrpc, alike)
+            && same(&self.git, &other.git, alike)
     }
 }
 

@@ -192,7 +192,7 @@ impl Conditions {
                     }
                     && other.templates.iter().all(|t| self.templates.iter().any(|own| own.covers(t)))
                     && (self.raw_path || !other.raw_path)
-                    && self.checks.covers(&other.checks)
+                    && self.checks.covers(&other.checks, self.wide == other.wide)
             }
             // The first allow rule for an endpoint says whether it is inspected; a deny rule has to be for all of it.
             (Carriage::Requests, Carriage::Passthrough) => {
@@ -245,6 +245,21 @@ impl Conditions {
 
     /// Could a request match both? A `true` may be wrong, a `false` never is.
     pub(crate) fn overlaps(&self, other: &Conditions) -> bool {
+        let read = |own: &Conditions, t: &Template| if own.raw_path { t.decoded() } else { t.clone() };
+        let either = self.raw_path || other.raw_path;
+        self.overlaps_at(other, |own, given| {
+            own.overlaps(given) || either && read(self, own).overlaps(&read(other, given))
+        })
+    }
+
+    /// Could a request that matches this be what `done` is of? A server whose ids hold no encoded slashes may
+    /// take one for a slash.
+    pub(crate) fn may_ask(&self, done: &Conditions) -> bool {
+        let decodes = self.raw_path && !done.raw_path;
+        self.overlaps_at(done, |own, given| own.overlaps(given) || decodes && own.decoded().overlaps(given))
+    }
+
+    fn overlaps_at(&self, other: &Conditions, paths: impl Fn(&Template, &Template) -> bool) -> bool {
         fn meet<T: PartialEq>(own: Option<T>, other: Option<T>) -> bool {
             own.is_none() || other.is_none() || own == other
         }
@@ -255,9 +270,7 @@ impl Conditions {
                 (None, _) | (_, None) => true,
             }
             && other.hosts.iter().any(|host| self.hosts.iter().any(|own| own.overlaps(host)))
-            // Read with its encoded slashes as slashes, a path may have any number of segments more.
-            && (self.raw_path && other.raw_path
-                || other.templates.iter().any(|t| self.templates.iter().any(|own| own.overlaps(t))))
+            && other.templates.iter().any(|given| self.templates.iter().any(|own| paths(own, given)))
     }
 
     fn takes_method(&self, method: &Method) -> bool {

@@ -157,6 +157,16 @@ impl Template {
         })
     }
 
+    /// What its paths may be where each encoded slash is read as a slash: a segment may be several.
+    pub(crate) fn decoded(&self) -> Template {
+        let read = |segment: &Segment| match segment {
+            Segment::Literal(text) => text.split('/').map(|part| Segment::Literal(part.to_owned())).collect(),
+            Segment::One(_) => vec![Segment::One(None), Segment::Many],
+            Segment::Many => vec![Segment::Many],
+        };
+        Template { text: self.text.clone(), segments: self.segments.iter().flat_map(read).collect() }
+    }
+
     /// Is there a path that matches both?
     pub(crate) fn overlaps(&self, other: &Template) -> bool {
         overlap(&self.segments, &other.segments)
