@@ -92,7 +92,11 @@ fn attached(session: &str, standing: &Value, out: &mut Output) -> Result<(), sup
 /// A network namespace of an attached session, in one line.
 pub(super) fn network(namespace: &Value) -> String {
     let whose = if namespace["private"] == true { "its own" } else { "shared" };
-    let nftables = if namespace["nftables"] == true { ", nftables" } else { "" };
+    let nftables = match (namespace["nftables"] == true, namespace["reloads"].as_u64()) {
+        (false, _) => String::new(),
+        (true, None | Some(0)) => ", nftables".to_owned(),
+        (true, Some(times)) => format!(", nftables (changed by somebody, reloaded: {times})"),
+    };
     let devices: Vec<&str> =
         namespace["devices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let devices =

@@ -94,7 +94,10 @@ pub struct Namespace {
     pub cookie: u64,
     /// Nobody but the session is in it.
     pub private: bool,
+    /// Its table is there as it was loaded.
     pub nftables: bool,
+    /// How often the table was found changed by somebody, and loaded again.
+    pub reloads: u32,
     /// Names of its devices that the program for devices is attached to.
     pub devices: Vec<String>,
 }

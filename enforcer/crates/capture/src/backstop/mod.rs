@@ -27,8 +27,10 @@ use crate::Error;
 use crate::message;
 use crate::netns::Netns;
 
+mod loaded;
 mod shared;
 
+pub(crate) use loaded::Loaded;
 pub(crate) use shared::Shared;
 
 /// Of sessions whose namespace is ours.
@@ -77,18 +79,26 @@ impl Backstop {
 
     /// Loads the table into a session's namespace, in place of one that is there. All of it or nothing of it.
     pub(crate) fn load(&self, netns: &Netns) -> Result<(), Error> {
-        self.load_as(TABLE, netns)
+        let Backstop::Nft(nft) = self else { return Ok(()) };
+        netns.within(|| apply(nft, TABLE)).map_err(not_loaded)
     }
 
-    /// The same under a name of its own, in a namespace that we did not make.
-    pub(crate) fn load_as(&self, table: &str, netns: &Netns) -> Result<(), Error> {
-        let Backstop::Nft(nft) = self else { return Ok(()) };
-        let apply = || {
-            helper::apply_ruleset_with_args(&ruleset(table), Some(nft), helper::DEFAULT_ARGS)
-                .map_err(io::Error::other)
-        };
-        netns.within(apply).map_err(not_loaded)
+    /// The same under a name of its own, in a namespace that we did not make. `None`: there is no `nft`.
+    pub(crate) fn load_as(&self, table: &str, netns: &Netns) -> Result<Option<Loaded>, Error> {
+        let Backstop::Nft(nft) = self else { return Ok(None) };
+        netns.within(|| Loaded::by(nft, table, || apply(nft, table))).map(Some).map_err(not_loaded)
     }
+}
+
+fn apply(nft: &Path, table: &str) -> io::Result<()> {
+    helper::apply_ruleset_with_args(&ruleset(table), Some(nft), helper::DEFAULT_ARGS)
+        .map_err(io::Error::other)
+}
+
+/// What `nft` complained of.
+fn said(stderr: &[u8]) -> io::Error {
+    let text = String::from_utf8_lossy(stderr);
+    io::Error::other(format!("nft: {}", text.lines().next().unwrap_or("failed without a word")))
 }
 
 fn not_loaded(error: io::Error) -> Error {

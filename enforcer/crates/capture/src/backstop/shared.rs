@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Backstop, not_loaded};
+use super::{Backstop, Loaded, not_loaded, said};
 use crate::Error;
 use crate::cgroup;
 use crate::error::Doing;
@@ -79,27 +79,25 @@ table inet {table} {{
 }
 
 impl Backstop {
-    /// Loads the session's table into a namespace that it shares. All of it or nothing of it.
+    /// Loads the session's table into a namespace that it shares. All of it or nothing of it. `None`: there is no `nft`.
     pub(crate) fn load_shared(
         &self,
         table: &str,
         netns: &Netns,
         whom: &Shared,
         at: Listening,
-    ) -> Result<(), Error> {
-        self.nft(netns, &whom.rules(table, at)).map_err(not_loaded)
+    ) -> Result<Option<Loaded>, Error> {
+        let Backstop::Nft(nft) = self else { return Ok(None) };
+        let rules = whom.rules(table, at);
+        netns.within(|| Loaded::by(nft, table, || run(nft, &rules))).map(Some).map_err(not_loaded)
     }
 
     /// Takes a session's table out of a namespace. None there is fine.
     pub(crate) fn unload(&self, table: &str, netns: &Netns) -> Result<(), Error> {
         // Made, so that it can be deleted.
         let rules = format!("add table inet {table}\ndelete table inet {table}\n");
-        self.nft(netns, &rules).doing(|| format!("remove the nftables table {table}"))
-    }
-
-    fn nft(&self, netns: &Netns, rules: &str) -> io::Result<()> {
         let Backstop::Nft(nft) = self else { return Ok(()) };
-        netns.within(|| run(nft, rules))
+        netns.within(|| run(nft, &rules)).doing(|| format!("remove the nftables table {table}"))
     }
 }
 
@@ -116,8 +114,7 @@ fn run(nft: &PathBuf, rules: &str) -> io::Result<()> {
     if output.status.success() {
         return written;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("nft: {}", said.lines().next().unwrap_or("failed without a word"))))
+    Err(said(&output.stderr))
 }
 
 #[cfg(test)]

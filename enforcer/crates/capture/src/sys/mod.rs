@@ -4,6 +4,7 @@ pub(crate) mod bpf;
 mod child;
 mod frames;
 pub(crate) mod inet_diag;
+pub(crate) mod nf_tables;
 mod pidfd;
 mod process;
 mod program;

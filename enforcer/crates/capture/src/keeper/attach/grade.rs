@@ -42,7 +42,7 @@ pub(super) fn weak(live: &Live, record: &Record, open_sockets: &[String]) -> Vec
         if !served.private() {
             reasons.insert("it shares a network namespace with processes that are not governed".into());
         }
-        reasons.extend(served.unguarded.iter().cloned());
+        reasons.extend(served.lacks());
     }
     match fs::metadata(&record.cgroup) {
         Ok(dir) if dir.uid() == 0 && dir.mode() & 0o022 == 0 => {}

@@ -7,6 +7,7 @@
 //! | `members` | who is in which network namespace |
 //! | `namespaces` | listeners, nftables and devices in each network namespace it uses |
 //! | `sockets` | the end of what was open before |
+//! | `table` | its nftables table in a namespace, loaded again when somebody has changed it |
 //! | `trust` | our root in its trust stores, by mounts that it alone sees |
 //! | `grade` | `strict` or `weak`, with each reason |
 //! | `watch` | the look at it each second, and its end |
@@ -20,6 +21,7 @@ mod live;
 mod members;
 mod namespaces;
 mod sockets;
+mod table;
 mod target;
 mod trust;
 mod watch;

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use tracing::{info, warn};
 
+use super::table::Table;
 use super::{Live, members};
 use crate::Error;
-use crate::backstop::{Backstop, Shared, table_of};
+use crate::backstop::table_of;
 use crate::cgroup;
 use crate::error::Doing;
 use crate::keeper::Keeper;
@@ -33,9 +34,9 @@ pub(in crate::keeper) struct Served {
     inode: u64,
     listeners: Listeners,
     devices: Vec<(u32, String)>,
-    nftables: bool,
+    table: Table,
     /// Devices that cannot be guarded, or the kernel's lack of a way to.
-    pub(super) unguarded: Vec<String>,
+    unguarded: Vec<String>,
     /// The worker that serves it, by generation; 0: none yet.
     by: u64,
 }
@@ -98,14 +99,20 @@ impl Live {
                 ),
             }
         }
+        let mut told = false;
         for served in namespaces.iter_mut() {
             served.guard_devices(self);
+            told |= served.table.look(keeper, record, &served.netns, served.listeners.at);
         }
         if changed {
             hand_over::forget(&record.session.id);
             for served in namespaces.iter() {
                 hand_over::store(&record.session.id, &served.listeners.sockets);
             }
+        }
+        drop(namespaces);
+        if told {
+            self.grade(record);
         }
         Ok(())
     }
@@ -123,7 +130,7 @@ impl Live {
                     "network namespace"
                 );
                 served.listeners.at.private = private;
-                served.load_backstop(keeper, record)?;
+                served.table.load(keeper, record, &served.netns, served.listeners.at)?;
                 served.guard_devices(self);
                 if served.by != 0 {
                     keeper.programs.admit(
@@ -161,11 +168,11 @@ impl Served {
             inode,
             listeners,
             devices: Vec::new(),
-            nftables: false,
+            table: Table::default(),
             unguarded: Vec::new(),
             by: 0,
         };
-        served.load_backstop(keeper, record)?;
+        served.table.load(keeper, record, &served.netns, served.listeners.at)?;
         served.guard_devices(live);
         Ok(served)
     }
@@ -205,18 +212,6 @@ impl Served {
         let unloaded = keeper.backstop.unload(&table_of(&session.id), &self.netns);
         let released = live.attachment.release_devices(cookie).doing(|| "let go of the devices".into());
         expelled.and(unloaded).and(released)
-    }
-
-    fn load_backstop(&mut self, keeper: &Keeper, record: &Record) -> Result<(), Error> {
-        let table = table_of(&record.session.id);
-        if self.listeners.at.private {
-            keeper.backstop.load_as(&table, &self.netns)?;
-        } else {
-            let whom = Shared::of(&record.cgroup)?;
-            keeper.backstop.load_shared(&table, &self.netns, &whom, self.listeners.at)?;
-        }
-        self.nftables = matches!(keeper.backstop, Backstop::Nft(_));
-        Ok(())
     }
 
     /// Attaches to devices that are new. `lo` of a namespace of its own is the session's.
@@ -259,6 +254,11 @@ impl Served {
         &self.netns
     }
 
+    /// Why it is held less firmly than it was meant to be.
+    pub(super) fn lacks(&self) -> impl Iterator<Item = String> {
+        self.unguarded.iter().cloned().chain(self.table.lacks())
+    }
+
     /// Nobody but the session is in it.
     pub(super) fn private(&self) -> bool {
         self.listeners.at.private
@@ -268,7 +268,8 @@ impl Served {
         Namespace {
             cookie: self.netns.cookie,
             private: self.listeners.at.private,
-            nftables: self.nftables,
+            nftables: self.table.holds(),
+            reloads: self.table.reloads,
             devices: self.devices.iter().map(|(_, name)| name.clone()).collect(),
         }
     }
