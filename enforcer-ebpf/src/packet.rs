@@ -101,7 +101,7 @@ impl Packet {
         let ethertype = unsafe { (&raw const (*ctx.skb.skb).protocol).read_volatile() } as u16;
         match u16::from_be(ethertype) {
             ETH_P_IP => {
-                let header: [u8; 20] = ctx.load(0).ok()?;
+                let header: &[u8; 20] = leading(ctx)?;
                 let fragment = u16::from_be_bytes([header[6], header[7]]);
                 let addr_be = u32::from_ne_bytes([header[16], header[17], header[18], header[19]]);
                 Some(Packet {
@@ -113,8 +113,12 @@ impl Packet {
             }
             ETH_P_IPV6 => {
                 // The next header of a packet with extension headers is neither TCP nor UDP: refused by protocol.
-                let protocol: u8 = ctx.load(6).ok()?;
-                let addr_be: [u32; 4] = ctx.load(24).ok()?;
+                let header: &[u8; 40] = leading(ctx)?;
+                let protocol = header[6];
+                let word = |at: usize| {
+                    u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+                };
+                let addr_be = [word(24), word(28), word(32), word(36)];
                 let (protocol, header_len) = if protocol == HOP_BY_HOP {
                     let option: [u8; 4] = ctx.load(40).ok()?;
                     if option[1..] == JUMBO { (option[0], 48) } else { (protocol, 40) }
@@ -140,6 +144,24 @@ impl Packet {
         }
         ctx.load::<u16>(self.header_len + 2).map_or(0, u16::from_be)
     }
+}
+
+/// The first bytes, where they lie: the kernel has just written them there, in one piece.
+#[inline(always)]
+fn leading<const N: usize>(ctx: &SkBuffContext) -> Option<&[u8; N]> {
+    // SAFETY: the context of this program; the verifier knows both numbers for pointers.
+    let (start, end) = unsafe {
+        let skb = ctx.skb.skb;
+        (
+            (&raw const (*skb).data).read_volatile() as usize,
+            (&raw const (*skb).data_end).read_volatile() as usize,
+        )
+    };
+    if start + N > end {
+        return None;
+    }
+    // SAFETY: so many bytes are there, by the comparison that the verifier asks for.
+    Some(unsafe { &*(start as *const [u8; N]) })
 }
 
 #[inline(always)]
