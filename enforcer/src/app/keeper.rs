@@ -1,5 +1,5 @@
 //! What the worker asks of the keeper: agents shut in at the kernel, or let out; sockets that it
-//! cannot make.
+//! cannot make; a look at an agent's process.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use enforcer_capture::message::{Channel, SocketOf, Switch, ToKeeper};
+use enforcer_capture::message::{Channel, Process, SocketOf, Switch, ToKeeper};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::agent::Agent;
 use crate::control::{Contained, Containment};
 use crate::proxy::forward::{Socket, Sockets};
+use crate::tls::distrust::{Looking, Processes};
 
 /// The keeper answers in milliseconds; a launch under way may hold it up.
 const ANSWER: Duration = Duration::from_secs(35);
@@ -25,8 +26,14 @@ pub(super) struct Keeper {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
 }
 
-/// What came for a request: descriptors, or words for a person.
-type Answer = Result<Vec<OwnedFd>, String>;
+/// What came for a request, or words for a person.
+type Answer = Result<Given, String>;
+
+/// What the keeper gives.
+pub(super) enum Given {
+    Descriptors(Vec<OwnedFd>),
+    Process(Process),
+}
 
 impl Keeper {
     pub(super) fn new(channel: Arc<Channel>) -> Self {
@@ -34,9 +41,8 @@ impl Keeper {
     }
 
     /// The answer has come.
-    pub(super) fn answered(&self, seq: u64, error: Option<String>, descriptors: Vec<OwnedFd>) {
+    pub(super) fn answered(&self, seq: u64, answer: Result<Given, String>) {
         let asker = self.waiting().remove(&seq);
-        let answer = error.map_or(Ok(descriptors), Err);
         if asker.is_none_or(|asker| asker.send(answer).is_err()) {
             warn!(seq, "the keeper answered what nobody waits for");
         }
@@ -65,8 +71,16 @@ impl Keeper {
     }
 
     async fn socket(&self, of: SocketOf) -> Result<OwnedFd, String> {
-        let mut sockets = self.ask(|seq| ToKeeper::Socket { seq, of }).await?;
+        let given = self.ask(|seq| ToKeeper::Socket { seq, of }).await?;
+        let Given::Descriptors(mut sockets) = given else { return Err("the keeper sent no socket".into()) };
         sockets.pop().ok_or_else(|| "the keeper sent no socket".to_owned())
+    }
+
+    async fn process(&self, session: String, pid: u32) -> Result<Process, String> {
+        match self.ask(|seq| ToKeeper::Look { seq, session, pid }).await? {
+            Given::Process(process) => Ok(process),
+            Given::Descriptors(_) => Err("the keeper told of no process".into()),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
@@ -82,6 +96,12 @@ impl Containment for Keeper {
 
     fn let_out(&self, agent: &str) -> Contained<'_> {
         Box::pin(self.switch(agent.to_owned(), Switch::On))
+    }
+}
+
+impl Processes for Keeper {
+    fn look(&self, session: &str, pid: u32) -> Looking<'_> {
+        Box::pin(self.process(session.to_owned(), pid))
     }
 }
 

@@ -41,8 +41,8 @@ use crate::proxy::{Caps, Shared, Upstreams};
 use crate::secret::Secrets;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::switches::Switches;
-use crate::tls::{ClientTls, Servers};
-use keeper::Keeper;
+use crate::tls::{ClientTls, Distrust, Servers};
+use keeper::{Given, Keeper};
 use keys::OwnKeys;
 use sessions::Sessions;
 
@@ -139,6 +139,8 @@ async fn run(
     let limits = Arc::new(Limits::open(&directory, boot_id().as_deref())?);
     let (tripping, tripped) = mpsc::channel(gate::WAITING);
     let ca_pem: Arc<str> = own.authority.root_pem().into();
+    let keeper = Arc::new(Keeper::new(Arc::clone(&channel)));
+    let distrust = Arc::new(Distrust::new(Arc::clone(&keeper) as Arc<_>));
     let shared = Arc::new(Shared {
         gate: Gate::new(
             policies.watch(),
@@ -149,6 +151,7 @@ async fn run(
         )
         .reporting_to(tripping),
         servers: Servers::new(Arc::clone(&own.authority), keys::open_root(secrets.clone()))?,
+        distrust: Arc::clone(&distrust),
         secrets: secrets.clone(),
         placeholders: Placeholders::new(&own.placeholders),
         upstreams: Upstreams::new(Arc::clone(&resolver), files.roots, Arc::clone(&lifelines)),
@@ -174,7 +177,6 @@ async fn run(
     );
     let managed_root =
         cgroup::managed_root(&config.managed_root).context("cannot tell agents from other callers")?;
-    let keeper = Arc::new(Keeper::new(Arc::clone(&channel)));
     let switchboard = Arc::new(Switchboard::new(
         Arc::clone(&switches),
         lifelines,
@@ -199,6 +201,7 @@ async fn run(
         confinement: confinement.to_string().into(),
         backstop,
         proofs: Arc::default(),
+        distrust,
         started: Instant::now(),
     };
     let serving = control::serve(control, managed_root, state, shutdown.token());
@@ -267,11 +270,15 @@ async fn answer(channel: &Arc<Channel>, keeper: &Keeper, mut sessions: Sessions)
                 continue;
             }
             ToWorker::Switched { seq, error } => {
-                keeper.answered(seq, error, Vec::new());
+                keeper.answered(seq, error.map_or(Ok(Given::Descriptors(Vec::new())), Err));
                 continue;
             }
             ToWorker::Socket { seq, error } => {
-                keeper.answered(seq, error, descriptors);
+                keeper.answered(seq, error.map_or(Ok(Given::Descriptors(descriptors)), Err));
+                continue;
+            }
+            ToWorker::Looked { seq, process } => {
+                keeper.answered(seq, process.map(Given::Process));
                 continue;
             }
             ToWorker::Ended { session } => {

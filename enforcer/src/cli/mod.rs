@@ -21,6 +21,7 @@ mod secret;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod unmanage;
 mod version;
 mod why;
@@ -119,6 +120,9 @@ enum Command {
     /// Print the root certificate that agents trust
     #[command(subcommand)]
     Ca(ca::CaCommand),
+    /// Find clients that do not trust the certificates made for agents
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
     /// Let go of this host: detach from the kernel and remove what is pinned there
     Unmanage(unmanage::UnmanageArgs),
     /// Run the service in the foreground
@@ -231,6 +235,7 @@ fn dispatch(command: Command, context: &Context, out: &mut Output) -> Ended {
         Command::Secret(command) => secret::secret(command, context, out),
         Command::Receipts(command) => recorded::receipts(&command, context, out),
         Command::Ca(command) => ca::ca(&command, context, out),
+        Command::Trust(command) => trust::trust(&command, context, out),
         Command::Unmanage(args) => unmanage::unmanage(&args, context, out),
         Command::Daemon => daemon::daemon(context),
         Command::Worker => daemon::worker(),

@@ -24,6 +24,7 @@ pub enum Command {
     ReceiptsVerify,
     ReceiptsExport,
     CaExport,
+    Distrust,
     Proved,
 }
 
@@ -56,6 +57,7 @@ impl Command {
         Command::ReceiptsVerify,
         Command::ReceiptsExport,
         Command::CaExport,
+        Command::Distrust,
         Command::Proved,
     ];
 
@@ -77,7 +79,8 @@ impl Command {
             | Command::ReceiptsFollow
             | Command::ReceiptsVerify
             | Command::ReceiptsExport
-            | Command::CaExport => Who::Operator,
+            | Command::CaExport
+            | Command::Distrust => Who::Operator,
             // Whoever proves is root; nobody else may say that nothing got out.
             Command::SecretSet | Command::SecretRemove | Command::Proved => Who::Administrator,
         }
@@ -102,7 +105,8 @@ impl Command {
             | Command::Receipt
             | Command::ReceiptsFollow
             | Command::ReceiptsExport
-            | Command::CaExport => http::Method::GET,
+            | Command::CaExport
+            | Command::Distrust => http::Method::GET,
         }
     }
 
@@ -123,6 +127,7 @@ impl Command {
             Command::ReceiptsVerify => "/v1/receipts/verify",
             Command::ReceiptsExport => "/v1/receipts/export",
             Command::CaExport => "/v1/ca",
+            Command::Distrust => "/v1/distrust",
             Command::Proved => "/v1/proofs",
         }
     }

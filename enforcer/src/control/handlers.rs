@@ -15,6 +15,7 @@ use super::error::Failure;
 use super::explain::{ExplainError, Explained, Question, explain as explain_request};
 use super::{ControlState, agents, receipts};
 use crate::policies::PolicyLoadError;
+use crate::tls::distrust::Finding;
 
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
@@ -36,6 +37,10 @@ pub(super) async fn status(State(state): State<ControlState>) -> Answer<Value> {
         "proofs": state.proofs.all(),
         "receipts": receipts::health(&state.audit),
     })))
+}
+
+pub(super) async fn distrust(State(state): State<ControlState>) -> Json<Vec<Finding>> {
+    Json(state.distrust.all())
 }
 
 pub(super) async fn policies(State(state): State<ControlState>) -> Answer<Value> {

@@ -26,6 +26,7 @@ use crate::agent::Agents;
 use crate::audit::AuditLog;
 use crate::policies::Policies;
 use crate::secret::Secrets;
+use crate::tls::Distrust;
 
 pub use command::{Command, Who};
 pub use error::{ErrorBody, Failure};
@@ -50,5 +51,7 @@ pub struct ControlState {
     pub backstop: Backstop,
     /// The last proof of each agent, as it was told.
     pub proofs: Arc<Proofs>,
+    /// Clients that do not trust us.
+    pub distrust: Arc<Distrust>,
     pub started: Instant,
 }

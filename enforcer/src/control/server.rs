@@ -89,6 +89,7 @@ fn route(command: Command) -> MethodRouter<ControlState> {
         Command::ReceiptsVerify => on(filter, receipts::verify),
         Command::ReceiptsExport => on(filter, receipts::export),
         Command::CaExport => on(filter, handlers::ca),
+        Command::Distrust => on(filter, handlers::distrust),
         Command::Proved => on(filter, proofs::proved),
     }
 }

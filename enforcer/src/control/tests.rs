@@ -73,6 +73,7 @@ pub(crate) fn stage(managed_root: &Path) -> Stage {
         confinement: "unconfined".into(),
         backstop: enforcer_capture::message::Backstop::Absent,
         proofs: std::sync::Arc::default(),
+        distrust: Arc::new(crate::tls::Distrust::new(Arc::new(crate::tls::distrust::tests::Told(None)))),
         started: Instant::now(),
     };
     let socket = path("control.sock");

@@ -22,6 +22,7 @@ pub enum Code {
     UnusableRate,
     LimitsUnavailable,
     BadRequest,
+    ClientDistrust,
     HeadersTooLarge,
     Misdirected,
     TooLarge,
@@ -57,6 +58,7 @@ impl Code {
         Code::UnusableRate,
         Code::LimitsUnavailable,
         Code::BadRequest,
+        Code::ClientDistrust,
         Code::HeadersTooLarge,
         Code::Misdirected,
         Code::TooLarge,
@@ -92,6 +94,7 @@ impl Code {
             Code::LimitsUnavailable => "limits_unavailable",
             Code::UnusableRate => "unusable_rate",
             Code::BadRequest => "bad_request",
+            Code::ClientDistrust => "client_distrust",
             Code::HeadersTooLarge => "headers_too_large",
             Code::Misdirected => "misdirected",
             Code::TooLarge => "too_large",
@@ -133,7 +136,8 @@ impl Code {
             | Code::SpecialAddress
             | Code::DnsOverHttps => StatusCode::FORBIDDEN,
             Code::RateLimited | Code::BudgetSpent => StatusCode::TOO_MANY_REQUESTS,
-            Code::BadRequest => StatusCode::BAD_REQUEST,
+            // The client never hears of it: it has ended the handshake.
+            Code::BadRequest | Code::ClientDistrust => StatusCode::BAD_REQUEST,
             Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Code::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -226,6 +230,10 @@ impl Code {
             }
             Code::LimitsUnavailable => {
                 "Requests are refused while it cannot be written down what is used up. Try again later."
+            }
+            Code::ClientDistrust => {
+                "The client does not trust the certificates that are made here. Do not turn off certificate checks; the reason says what \
+                 makes it trust them."
             }
             Code::BadRequest | Code::HeadersTooLarge => "Send the request in the plain form HTTP prescribes.",
             Code::Misdirected => {

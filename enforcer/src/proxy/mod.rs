@@ -34,7 +34,7 @@ use crate::agent::{Agent, Caller};
 use crate::credential::Placeholders;
 use crate::gate::Gate;
 use crate::secret::Secrets;
-use crate::tls::Servers;
+use crate::tls::{Distrust, Servers};
 
 pub use listener::serve_session;
 pub use stream::Stream;
@@ -51,6 +51,8 @@ pub(crate) const BODIES: usize = 512;
 pub struct Shared {
     pub gate: Gate,
     pub servers: Servers,
+    /// Clients that do not trust what `servers` shows them.
+    pub distrust: Arc<Distrust>,
     pub secrets: Secrets,
     pub placeholders: Placeholders,
     pub upstreams: Upstreams,

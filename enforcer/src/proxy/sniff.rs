@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use super::stream::Io;
 use super::{Begins, Connection, Protocol, Stream};
 use crate::gate::{Asked, Code};
+use crate::tls::distrust::Sign;
 
 /// For the first bytes to say what they are; the same as for a whole head.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -71,9 +72,20 @@ fn recognise(
 /// Sniffs and serves; what is not recognised is recorded and dropped.
 pub async fn dispatch(mut io: Box<dyn Io>, connection: Connection) {
     match sniff(&mut io, connection.shared.protocols).await {
-        Ok((protocol, first)) => protocol.serve(Stream::new(first, io), connection).await,
-        // A client that opens a connection ahead of need and closes it unused has asked for nothing.
-        Err(Unknown::Closed) => {}
+        Ok((protocol, first)) => {
+            if connection.tls.is_some() {
+                connection.shared.distrust.trusts(&connection.caller);
+            }
+            protocol.serve(Stream::new(first, io), connection).await;
+        }
+        // A client that opens a connection ahead of need and closes it unused has asked for nothing. It may also have closed it
+        // because of the certificate.
+        Err(Unknown::Closed) => {
+            if let Some(tls) = &connection.tls {
+                let host = tls.host.to_string();
+                connection.shared.distrust.found(&connection.caller, &host, Sign::Left).await;
+            }
+        }
         Err(unknown) => {
             let asked = Asked::connect(connection.destination.0);
             let shared = connection.shared.clone();

@@ -1,10 +1,11 @@
 //! Both sides of TLS: the certificates we make for agents, and the ones we check at upstreams.
 //!
 //! [`authority`] makes root, intermediates and leaves; [`leaf`] keeps leaves ready; [`server`] holds
-//! one configuration per agent; [`client`] the roots and settings towards upstreams. No sockets here.
+//! one configuration per agent; [`client`] the roots and settings towards upstreams; [`distrust`] who does not trust us. No sockets here.
 
 pub mod authority;
 pub mod client;
+pub mod distrust;
 pub mod leaf;
 pub mod server;
 
@@ -14,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, Intermediate};
 pub use client::ClientTls;
+pub use distrust::Distrust;
 pub use server::{AgentServer, OpenRoot, Servers};
 
 /// What can go wrong in making or loading certificates.

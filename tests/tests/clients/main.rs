@@ -5,6 +5,7 @@
 //! nginx says what it was asked, and with which credential.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod distrust;
 mod judge;
 mod table;
 mod upstream;

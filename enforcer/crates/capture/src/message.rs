@@ -34,6 +34,8 @@ pub enum ToWorker {
     Switched { seq: u64, error: Option<String> },
     /// Answer to `ToKeeper::Socket`. Descriptor: the socket, where there is no error.
     Socket { seq: u64, error: Option<String> },
+    /// Answer to `ToKeeper::Look`.
+    Looked { seq: u64, process: Result<Process, String> },
     /// The session's cgroup is empty and gone.
     Ended { session: String },
     /// Read the policies again (SIGHUP). Answer: `Done` or `Refused`.
@@ -164,6 +166,22 @@ pub enum ToKeeper {
         seq: u64,
         of: SocketOf,
     },
+    /// A request of the worker's: what does this process of the session run, and does it have our variables? Answer:
+    /// `ToWorker::Looked`.
+    Look {
+        seq: u64,
+        session: String,
+        pid: u32,
+    },
+}
+
+/// An agent's process, as far as it tells why it does not trust us. Names of programs and variables are the agent's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// What it runs.
+    pub exe: PathBuf,
+    /// Of the variables that make clients trust us, those that it does not have as we gave them: name and value.
+    pub lacks: Vec<(String, String)>,
 }
 
 /// Sockets that the worker cannot make.

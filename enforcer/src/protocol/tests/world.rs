@@ -37,7 +37,7 @@ use crate::protocol::PROTOCOLS;
 use crate::proxy::{BoxError, CONNECTIONS, Caps, Origins, Session, Shared, Upstreams, serve_session};
 use crate::secret::Secrets;
 use crate::switches::Switches;
-use crate::tls::{Authority, ClientTls, Servers, provider};
+use crate::tls::{Authority, ClientTls, Distrust, Servers, provider};
 
 pub(super) const SECRET: &str = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -163,6 +163,7 @@ impl World {
         let shared = Arc::new(Shared {
             gate: Gate::new(watching, switches.clone(), lifelines.clone(), limits, audit.clone()),
             servers: Servers::new(Arc::new(authority), open_root).unwrap(),
+            distrust: Arc::new(Distrust::new(Arc::new(crate::tls::distrust::tests::Told(None)))),
             secrets: secrets.clone(),
             placeholders: Placeholders::new(&[9; 32]),
             upstreams: Upstreams::new(resolver, ClientTls::with_roots(upstream_roots), lifelines.clone()),

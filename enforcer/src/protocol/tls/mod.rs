@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use enforcer_policy::{Endpoint, Host, Relay, Route, Scheme};
-use rustls::AlertDescription;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +20,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use crate::gate::{Asked, Code};
 use crate::proxy::wire::Wire;
 use crate::proxy::{Alpn, Begins, Connection, Protocol, Serving, Stream, Terminated, sniff, tunnel};
+use crate::tls::distrust::Sign;
 
 /// For the whole handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -54,6 +54,8 @@ struct Failed {
     code: Code,
     host: Option<String>,
     reason: String,
+    /// The client does not take our certificate.
+    distrusts: Option<Sign>,
 }
 
 async fn terminate(stream: Stream, mut connection: Connection) {
@@ -67,7 +69,12 @@ async fn terminate(stream: Stream, mut connection: Connection) {
                 tracing::debug!(%refusal.reason, "a connection was not passed through");
             }
         }
-        Err(failed) => {
+        Err(mut failed) => {
+            if let (Some(sign), Some(host)) = (failed.distrusts, &failed.host)
+                && let Some(finding) = connection.shared.distrust.found(&connection.caller, host, sign).await
+            {
+                failed.reason = finding.reason();
+            }
             let destination = connection.destination.0;
             let asked = Asked {
                 protocol: "https",
@@ -94,12 +101,17 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, F
         return Err(Failed {
             code: Code::BadRequest,
             host: None,
+            distrusts: None,
             reason: "TLS inside TLS is not served".into(),
         });
     }
     let deadline = Instant::now() + HANDSHAKE;
-    let late =
-        || Failed { code: Code::BadRequest, host: None, reason: "the handshake took over 10 s".into() };
+    let late = || Failed {
+        code: Code::BadRequest,
+        host: None,
+        distrusts: None,
+        reason: "the handshake took over 10 s".into(),
+    };
     let capped = Capped { io: stream, left: Some(MAX_CLIENT_HELLO), read: Vec::new() };
     let start = timeout_at(deadline, LazyConfigAcceptor::new(Acceptor::default(), capped))
         .await
@@ -107,6 +119,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, F
         .map_err(|error| Failed {
             code: Code::BadRequest,
             host: None,
+            distrusts: None,
             reason: format!("the TLS ClientHello is not acceptable: {error}"),
         })?;
     let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
@@ -128,6 +141,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, F
             return Err(failed);
         }
     };
+    connection.shared.distrust.meet(&connection.caller);
     let mut start = start;
     start.io.left = None;
     start.io.read = Vec::new();
@@ -141,9 +155,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, F
             };
             Ok(Greeted::Terminated(Box::new(stream), Terminated { host, alpn }))
         }
-        Ok(Err(error)) => {
-            Err(Failed { code: Code::BadRequest, reason: advise(&error, &name), host: Some(name) })
-        }
+        Ok(Err(error)) => Err(ended(&error, name)),
         Err(_elapsed) => Err(Failed { host: Some(name), ..late() }),
     }
 }
@@ -161,6 +173,7 @@ fn pass_through(capped: Capped, host: Host, connection: &Connection) -> Result<G
     let no = |reason: &str| Failed {
         code: Code::BadRequest,
         host: Some(host.to_string()),
+        distrusts: None,
         reason: format!("this connection to {host} cannot be passed through: {reason}"),
     };
     let Some(hello) = hello::read(&capped.read) else {
@@ -191,11 +204,12 @@ async fn choose(
         Some(name) => Host::parse(name).map_err(|error| Failed {
             code: Code::BadRequest,
             host: None,
+            distrusts: None,
             reason: format!("the TLS server name is not a host name: {error}"),
         })?,
         None => Host::from_ip(destination.ip()),
     };
-    let no = |code, reason| Failed { code, host: Some(host.to_string()), reason };
+    let no = |code, reason| Failed { code, host: Some(host.to_string()), distrusts: None, reason };
     let Some(policy) = connection.shared.gate.policy(&connection.caller) else {
         return Err(no(Code::NoPolicy, format!("agent `{}` has no policy", connection.caller.agent.name)));
     };
@@ -215,26 +229,26 @@ async fn choose(
     Ok((config, host))
 }
 
-/// What to do about a client that ends the handshake.
-fn advise(error: &io::Error, host: &str) -> String {
+/// Why a client ended the handshake.
+fn ended(error: &io::Error, host: String) -> Failed {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let distrusts = match inner {
+        Some(rustls::Error::AlertReceived(alert)) => Sign::of(*alert),
+        // Without a word, after our certificate.
+        None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            Some(Sign::Left)
+        }
+        _ => None,
+    };
     let reason = match inner {
-        Some(rustls::Error::AlertReceived(
-            AlertDescription::UnknownCA
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate,
-        )) => format!(
-            "the client does not trust the enforcer's certificate for {host}: it has a trust store of its own or \
-             pins the server's; point it at the file in $SSL_CERT_FILE"
-        ),
         Some(rustls::Error::NoApplicationProtocol) => {
             "the client offers neither h2 nor http/1.1 inside TLS".to_owned()
         }
         _ => format!("the TLS handshake for {host} failed: {error}"),
     };
-    tracing::warn!(%host, %reason, "a client did not finish its TLS handshake");
-    reason
+    let said = distrusts.is_some_and(|sign| sign != Sign::Left);
+    let code = if said { Code::ClientDistrust } else { Code::BadRequest };
+    Failed { code, host: Some(host), reason, distrusts }
 }
 
 /// Lets no more than a ClientHello through until the cap is lifted.

@@ -30,6 +30,7 @@ mod admission;
 mod attach;
 mod hand_over;
 mod launcher;
+mod look;
 mod places;
 mod programs;
 mod proofs;

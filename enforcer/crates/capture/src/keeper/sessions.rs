@@ -87,7 +87,8 @@ pub(super) fn prepare(keeper: &Keeper, agent: Option<&str>, workload: Workload) 
         | ToKeeper::Done { .. }
         | ToKeeper::Disabled { .. }
         | ToKeeper::Switch { .. }
-        | ToKeeper::Socket { .. } => Err(unexpected()),
+        | ToKeeper::Socket { .. }
+        | ToKeeper::Look { .. } => Err(unexpected()),
     }
 }
 
@@ -118,7 +119,11 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
         ToKeeper::Refused { message, hint, .. } => {
             return Err(Error::Refused { message, hint, exit_code: 125 });
         }
-        ToKeeper::Ready | ToKeeper::Prepared { .. } | ToKeeper::Switch { .. } | ToKeeper::Socket { .. } => {
+        ToKeeper::Ready
+        | ToKeeper::Prepared { .. }
+        | ToKeeper::Switch { .. }
+        | ToKeeper::Socket { .. }
+        | ToKeeper::Look { .. } => {
             return Err(unexpected());
         }
     };

@@ -254,7 +254,8 @@ fn has_hashes(dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-fn variables(shown_at: &Path, java_store_bound: bool) -> Vec<(String, String)> {
+/// Names and values, for an agent that sees the directory at `shown_at`.
+pub(crate) fn variables(shown_at: &Path, java_store_bound: bool) -> Vec<(String, String)> {
     let at = |name: &str| shown_at.join(name).display().to_string();
     let mut list: Vec<(String, String)> = Vec::new();
     list.extend(BUNDLE_VARIABLES.iter().map(|name| (name.to_string(), at("bundle.pem"))));

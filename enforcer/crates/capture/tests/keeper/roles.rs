@@ -225,6 +225,7 @@ fn worker() -> ExitCode {
                 return ExitCode::FAILURE;
             }
             ToWorker::Switched { seq, error } => eprintln!("worker: switched {seq} {error:?}"),
+            ToWorker::Looked { seq, process } => eprintln!("worker: looked {seq} {process:?}"),
             ToWorker::Socket { seq, error } => eprintln!("worker: socket {seq} {error:?}"),
             ToWorker::Ended { session } => eprintln!("worker: ended {session}"),
             ToWorker::Reload { seq } => {

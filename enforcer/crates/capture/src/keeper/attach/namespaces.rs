@@ -195,7 +195,8 @@ impl Served {
             | ToKeeper::Prepared { .. }
             | ToKeeper::Disabled { .. }
             | ToKeeper::Switch { .. }
-            | ToKeeper::Socket { .. } => {
+            | ToKeeper::Socket { .. }
+            | ToKeeper::Look { .. } => {
                 return Err(unexpected());
             }
         }

@@ -14,7 +14,7 @@ use super::{ANSWER, Line};
 use crate::Error;
 use crate::channel::Channel;
 use crate::error::Doing;
-use crate::keeper::{Keeper, places, sessions};
+use crate::keeper::{Keeper, look, places, sessions};
 use crate::message::{Received, ToKeeper, ToWorker};
 use crate::sys;
 
@@ -167,6 +167,7 @@ fn attend(
                 }
                 ToKeeper::Switch { seq, agent, to } => sessions::switch_soon(keeper, seq, agent, to),
                 ToKeeper::Socket { seq, of } => sessions::socket_soon(keeper, seq, of),
+                ToKeeper::Look { seq, session, pid } => look::soon(keeper, seq, session, pid),
                 ToKeeper::Prepared { seq, .. }
                 | ToKeeper::Done { seq }
                 | ToKeeper::Refused { seq, .. }
