@@ -185,7 +185,7 @@ fn put_back(workload: &Workload<'_>, daemon: &Daemon<'_>) {
     owner.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
     wait("status says that it is gone", || {
         let status = status();
-        status.contains("cannot be loaded again") && !status.contains(", nftables")
+        status.contains("cannot be loaded") && !status.contains(", nftables")
     });
     println!("{}", status());
     drop(owner.stdin.take());

@@ -15,13 +15,13 @@ use crate::session::Record;
 pub(super) struct Table {
     /// `None`: it is not in force, or the host has no `nft`.
     loaded: Option<Loaded>,
-    /// It was changed, and could not be loaded again: why.
+    /// Why it could not be loaded.
     gone: Option<String>,
     pub(super) reloads: u32,
 }
 
 impl Table {
-    /// Puts it in place of whatever table of that name is there.
+    /// Puts it in place of whatever table of that name is there. What fails is tried again by each look.
     pub(super) fn load(
         &mut self,
         keeper: &Keeper,
@@ -30,13 +30,13 @@ impl Table {
         at: Listening,
     ) -> Result<(), Error> {
         let name = table_of(&record.session.id);
-        self.loaded = if at.private {
-            keeper.backstop.load_as(&name, netns)?
-        } else {
-            keeper.backstop.load_shared(&name, netns, &Shared::of(&record.cgroup)?, at)?
+        let loaded = match at.private {
+            true => keeper.backstop.load_as(&name, netns),
+            false => Shared::of(&record.cgroup)
+                .and_then(|whom| keeper.backstop.load_shared(&name, netns, &whom, at)),
         };
-        self.gone = None;
-        Ok(())
+        self.gone = loaded.as_ref().err().map(|error| error.chain().to_string());
+        loaded.map(|loaded| self.loaded = loaded).inspect_err(|_| self.loaded = None)
     }
 
     /// Loads it again unless it is as it was. True: something happened that is to be told.
@@ -51,7 +51,7 @@ impl Table {
         } else if self.gone.is_none() {
             return false;
         }
-        self.loaded = None;
+        let before = self.gone.take();
         match self.load(keeper, record, netns, at) {
             Ok(()) => {
                 self.reloads += 1;
@@ -59,12 +59,10 @@ impl Table {
                 true
             }
             Err(error) => {
-                let why = error.chain().to_string();
-                let news = self.gone.as_ref() != Some(&why);
+                let news = self.gone != before;
                 if news {
-                    warn!(session, cookie, "its nftables table cannot be loaded again: {why}");
+                    warn!(session, cookie, "its nftables table cannot be loaded again: {}", error.chain());
                 }
-                self.gone = Some(why);
                 news
             }
         }
@@ -77,6 +75,6 @@ impl Table {
 
     pub(super) fn lacks(&self) -> Option<String> {
         let why = self.gone.as_ref()?;
-        Some(format!("somebody has taken its nftables table away, and it cannot be loaded again: {why}"))
+        Some(format!("its nftables table is not in force, and cannot be loaded: {why}"))
     }
 }
