@@ -7,6 +7,7 @@
 mod bench;
 mod bpf;
 mod ci;
+mod clients;
 mod demo;
 mod fuzz;
 mod run;
@@ -70,6 +71,8 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Try every client of the matrix, also those that take long to install, with large transfers of 64 MiB
+    Clients,
     /// The long runs: a hundred restarts and a thousand reloads under load
     Soak,
     /// Boot Debian's kernels in QEMU: kernels that lack something, power cuts. Slow; needs no KVM
@@ -118,6 +121,7 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Test { rest } => test::test(root, &rest),
         Chore::Bench { bench } => bench::bench(&bench, root),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
+        Chore::Clients => clients::clients(root),
         Chore::Soak => soak::soak(root),
         Chore::Vm { on_guest: Some(scene), .. } => vm::guest::play(&scene),
         Chore::Vm { shows, kernel, scene, built, on_guest: None } => {

@@ -53,6 +53,17 @@ fn clients_that_fetch_packages() {
     check(Family::Packages);
 }
 
+#[test]
+fn clients_of_other_languages() {
+    check(Family::Languages);
+}
+
+#[test]
+#[ignore = "takes hundreds of megabytes to install: cargo xtask clients"]
+fn clients_that_are_large() {
+    check(Family::Large);
+}
+
 /// Every client of the family is tried before the test fails with all that did not work.
 fn check(family: Family) {
     let world = World::new().unwrap();

@@ -26,6 +26,10 @@ pub(crate) enum Family {
     JavaScript,
     /// Those that fetch packages.
     Packages,
+    /// Other languages, of Debian's.
+    Languages,
+    /// Languages that take long to install: `cargo xtask clients`.
+    Large,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub(crate) enum Job {
     Typical,
 }
 
-use Family::{JavaScript, Packages, Python, System};
+use Family::{JavaScript, Languages, Large, Packages, Python, System};
 use Job::{Download, Get, Post, Redirect, Typical, Upload};
 
 const ALL: &[Job] = &[Get, Post, Redirect, Download, Upload, Typical];
@@ -96,4 +100,10 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client { name: "npm", family: Packages, run: "sh npm.sh", version: "npm --version", jobs: TYPICAL, typical: "installs from a registry, publishes to it", expect: "hello from the shop" },
     Client { name: "cargo", family: Packages, run: "sh cargo.sh", version: "cargo --version", jobs: TYPICAL, typical: "builds with a crate of a registry", expect: "hello from the shop" },
     Client { name: "apt", family: Packages, run: "sh apt.sh", version: "apt-get --version", jobs: TYPICAL, typical: "reads an index, downloads a package", expect: "hello from the shop" },
+    Client { name: "net-http", family: Languages, run: "ruby net_http.rb", version: "ruby --version", jobs: ALL, typical: "a form with a file", expect: r#""credential": "right""# },
+    Client { name: "php-streams", family: Languages, run: "php streams.php", version: "php --version", jobs: ALL, typical: "DELETE", expect: "DELETE" },
+    Client { name: "php-curl", family: Languages, run: "php curl.php", version: "php --version", jobs: ALL, typical: "a form with a file", expect: r#""credential": "right""# },
+    Client { name: "gh", family: Languages, run: "sh gh.sh", version: "gh --version", jobs: &[Get, Post, Typical], typical: "lists issues by GraphQL", expect: "It works" },
+    Client { name: "go", family: Large, run: "export HOME=$(mktemp -d) && go run net_http.go", version: "go env GOVERSION | tr -d go", jobs: ALL, typical: "requests side by side", expect: "200 OK 200 OK" },
+    Client { name: "java", family: Large, run: "java HttpClients.java", version: "java -version 2>&1", jobs: ALL, typical: "HTTP/2", expect: "HTTP_2" },
 ];

@@ -5,8 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::install;
+use super::{ensure_packages, install};
 use crate::run::{done, note, step, succeeds};
+
+/// Debian's large ones, for `cargo xtask clients` alone.
+const LARGE: &[(&str, &str)] =
+    &[("golang-go", "Go and its net/http"), ("openjdk-17-jdk-headless", "Java and its HttpClient")];
 
 /// Downloads fail at times; what fails this often fails for a reason.
 const ATTEMPTS: usize = 3;
@@ -19,6 +23,16 @@ pub(crate) fn ensure(root: &Path) -> Result<()> {
     cached(&lists.join("package.json"), &clients.join("node"), || node(root))?;
     done("clients from the registries of Python and JavaScript");
     Ok(())
+}
+
+/// What takes long. Java of another version will do.
+pub(crate) fn ensure_large(root: &Path) -> Result<()> {
+    let there = |(package, _): &(&str, &str)| match *package {
+        "openjdk-17-jdk-headless" => succeeds(&["javac", "-version"]),
+        _ => false,
+    };
+    let wanted: Vec<_> = LARGE.iter().filter(|package| !there(package)).copied().collect();
+    ensure_packages(root, &wanted)
 }
 
 /// Installs into `place`, unless the list is the one that was installed from.

@@ -4,7 +4,7 @@
 //! neither root nor a network.
 
 pub(crate) mod bpf_toolchain;
-mod clients;
+pub(crate) mod clients;
 
 use std::path::Path;
 
@@ -36,6 +36,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-venv", "where its clients are installed"),
     ("python3-requests", "its best known HTTP client"),
     ("python3-httpx", "and another, with its own trust store"),
+    ("ruby", "a language that agents use"),
+    ("php-cli", "another one"),
+    ("php-curl", "its other HTTP client"),
+    ("gh", "GitHub's command line"),
     ("tmux", "a server on a unix socket that agents must not reach, and may have for themselves"),
     ("dbus", "another one"),
     ("openssh-client", "ssh-agent is another one"),

@@ -1,0 +1,5 @@
+export GH_HOST=${SHOP#https://} GH_ENTERPRISE_TOKEN=$API_TOKEN GH_NO_UPDATE_NOTIFIER=1
+at=m/$CLIENT
+echo "get $(gh api "$at/get")"
+echo "post $(printf 'posted by %s' "$CLIENT" | gh api -X POST --input - "$at/post")"
+echo "own $(gh issue list -R "$GH_HOST/shop/window" | cut -f1,3)"
