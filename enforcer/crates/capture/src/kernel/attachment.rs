@@ -4,30 +4,31 @@
 //! Pins lie in a directory of their own below those of the managed root; the maps are the same for all copies.
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use aya::programs::ProgramFd;
-
 use super::boundary::{Boundary, remove_dir};
+use super::build::{self, Digest};
 use super::error::Rejected;
 use super::filesystems::Target;
-use super::link::HOOKS;
+use super::link::{HOOKS, UNIX_HOOKS};
 use super::object::{self, OBJECT};
-use super::{KernelError, Layout};
+use super::{KernelError, Layout, absent, maps};
 use crate::sys::bpf;
 
 /// Below the pins of the managed root.
 const PLACE: &str = "attached";
 const DEVICE_PIN: &str = "device_";
+/// The program for devices, of which there may be none just now.
+const PROGRAM_PIN: &str = "program_device";
 
 /// The programs at one attached cgroup. Dropping it leaves them there.
 #[derive(Debug)]
 pub struct Attachment {
     boundary: Boundary,
     /// `None`: this kernel cannot attach to devices (before 6.6) or does not take the program.
-    device: Option<ProgramFd>,
+    device: Option<OwnedFd>,
     pins: PathBuf,
     id: u64,
 }
@@ -53,17 +54,43 @@ impl Attachment {
     }
 
     fn raise_at(layout: &Layout, object: &[u8], target: &Target, pins: &Path) -> Result<Self, KernelError> {
+        let problem = |error| KernelError::Pins { path: pins.to_owned(), error };
+        let digest = build::digest(object, target, 0, &maps::ids(&layout.pins)?);
+        // What cannot be seen is made anew.
+        if let Ok(Some(attachment)) = Attachment::in_force(digest, target, pins) {
+            return Ok(attachment);
+        }
+        build::forget(pins)?;
         let (mut ebpf, programs) = super::verified(object, &layout.pins, target)?;
         let boundary = Boundary::raise(&programs, target, pins, None)?;
+        absent(fs::remove_file(pins.join(PROGRAM_PIN))).map_err(problem)?;
         let device = match object::verify_device(&mut ebpf) {
-            Ok(program) => Some(program),
+            Ok(program) => Some(program.as_fd().try_clone_to_owned().map_err(problem)?),
             Err(error) => {
                 let error = Rejected::from(error);
                 tracing::warn!(%error, "this kernel does not take the program for network devices");
                 None
             }
         };
+        if let (Some(mut programs), Some(device)) = (boundary.programs().map_err(problem)?, &device) {
+            let pinned = bpf::pin(device.as_fd(), &pins.join(PROGRAM_PIN));
+            programs.push(bpf::program_id(device.as_fd()).map_err(problem)?);
+            pinned.and_then(|()| build::write(digest, &programs, pins)).map_err(problem)?;
+        }
         Ok(Attachment { boundary, device, pins: pins.to_owned(), id: target.id })
+    }
+
+    /// What an earlier keeper attached, if all of it is what this one would.
+    fn in_force(digest: Digest, target: &Target, pins: &Path) -> io::Result<Option<Self>> {
+        let Some(known) = build::made_from(digest, pins)? else { return Ok(None) };
+        let (programs, rest) = known.split_at(HOOKS.len() + UNIX_HOOKS.len());
+        let Some(device) = absent(bpf::pinned(&pins.join(PROGRAM_PIN)))? else { return Ok(None) };
+        if rest.first() != Some(&bpf::program_id(device.as_fd())?) {
+            return Ok(None);
+        }
+        let boundary = Boundary::in_force(programs, target, pins)?;
+        let (device, pins) = (Some(device), pins.to_owned());
+        Ok(boundary.map(|boundary| Attachment { boundary, device, pins, id: target.id }))
     }
 
     /// Of the attached cgroup.
@@ -117,7 +144,7 @@ pub(super) fn remove(layout: &Layout, name: &str) -> Result<bool, KernelError> {
 pub(super) fn names(layout: &Layout) -> Result<Vec<String>, KernelError> {
     let place = layout.pins.join(PLACE);
     let problem = |error| KernelError::Pins { path: place.clone(), error };
-    let Some(entries) = super::absent(fs::read_dir(&place)).map_err(problem)? else { return Ok(Vec::new()) };
+    let Some(entries) = absent(fs::read_dir(&place)).map_err(problem)? else { return Ok(Vec::new()) };
     entries.map(|entry| Ok(entry.map_err(problem)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
@@ -128,7 +155,7 @@ pub(super) fn targets(layout: &Layout) -> Result<Vec<(String, u64)>, KernelError
         let pins = layout.pins.join(PLACE).join(&name);
         for hook in HOOKS {
             let pin = hook.pin(&pins);
-            let link = super::absent(bpf::pinned(&pin)).and_then(|link| match link {
+            let link = absent(bpf::pinned(&pin)).and_then(|link| match link {
                 Some(link) => bpf::link_info(link.as_fd()).map(|info| info.cgroup_id),
                 None => Ok(0),
             });
@@ -154,12 +181,15 @@ pub(super) fn remove_all(layout: &Layout) -> Result<(), KernelError> {
 
 fn remove_at(pins: &Path) -> Result<bool, KernelError> {
     release_devices(pins, DEVICE_PIN).map_err(|error| KernelError::Pins { path: pins.to_owned(), error })?;
+    let program = pins.join(PROGRAM_PIN);
+    absent(fs::remove_file(&program)).map_err(|error| KernelError::Pins { path: program, error })?;
+    build::forget(pins)?;
     Boundary::remove(pins)?;
     remove_dir(pins)
 }
 
 fn release_devices(pins: &Path, prefix: &str) -> io::Result<()> {
-    for entry in super::absent(fs::read_dir(pins))?.into_iter().flatten() {
+    for entry in absent(fs::read_dir(pins))?.into_iter().flatten() {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             let link = bpf::pinned(&entry.path())?;

@@ -18,6 +18,8 @@ pub(super) struct Boundary {
     links: Vec<Link>,
     /// This kernel has the hooks for unix sockets.
     pub(super) unix: bool,
+    /// Each program is the one that was wanted, none a refusal in its place.
+    complete: bool,
 }
 
 impl Boundary {
@@ -50,6 +52,7 @@ impl Boundary {
             attach(hook, program.as_fd())?;
         }
         let mut unix = true;
+        let mut complete = true;
         for hook in UNIX_HOOKS {
             let refusal = hook.refusal().map_err(|error| KernelError::Attach { hook: hook.name, error })?;
             match refusal {
@@ -63,6 +66,7 @@ impl Boundary {
                                 %error,
                                 "agents cannot use unix sockets with a name, their own included"
                             );
+                            complete = false;
                             refusal
                         }
                     };
@@ -70,16 +74,47 @@ impl Boundary {
                 }
                 None => {
                     unix = false;
-                    tracing::warn!(
-                        hook = hook.name,
-                        since = hook.since,
-                        "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path; use Linux 6.7 or later"
-                    );
+                    cannot_refuse(hook);
                 }
             }
         }
         tracing::info!(links = links.len(), adopted, cgroup = %target.path.display(), "programs attached");
-        Ok(Boundary { cgroup: target.path.clone(), id: target.id, pins: pins.to_owned(), links, unix })
+        Ok(Boundary {
+            cgroup: target.path.clone(),
+            id: target.id,
+            pins: pins.to_owned(),
+            links,
+            unix,
+            complete,
+        })
+    }
+
+    /// What an earlier keeper attached, if it is these programs: of [`HOOKS`] and [`UNIX_HOOKS`], 0 where the kernel has no such hook.
+    pub(super) fn in_force(programs: &[u32], target: &Target, pins: &Path) -> io::Result<Option<Self>> {
+        let mut links = Vec::with_capacity(programs.len());
+        let mut unix = true;
+        for (hook, program_id) in HOOKS.iter().chain(UNIX_HOOKS).zip(programs) {
+            if *program_id == 0 {
+                unix = false;
+                cannot_refuse(hook);
+                continue;
+            }
+            let Some(link) = Link::in_force(*hook, *program_id, target.id, pins)? else { return Ok(None) };
+            links.push(link);
+        }
+        tracing::info!(links = links.len(), cgroup = %target.path.display(), "the programs are in force already");
+        let pins = pins.to_owned();
+        Ok(Some(Boundary { cgroup: target.path.clone(), id: target.id, pins, links, unix, complete: true }))
+    }
+
+    /// The ids of its programs, as [`Boundary::in_force`] takes them; `None`: a later start should try again to do better.
+    pub(super) fn programs(&self) -> io::Result<Option<Vec<u32>>> {
+        let id_of = |hook: &Hook| {
+            let link = self.links.iter().find(|link| link.hook.name == hook.name);
+            link.map_or(Ok(0), Link::program_id)
+        };
+        let ids: io::Result<Vec<u32>> = HOOKS.iter().chain(UNIX_HOOKS).map(id_of).collect();
+        Ok(Some(ids?).filter(|_| self.complete))
     }
 
     /// Everything is still attached to this very cgroup, and pinned.
@@ -109,6 +144,14 @@ impl Boundary {
         }
         Ok(())
     }
+}
+
+fn cannot_refuse(hook: &Hook) {
+    tracing::warn!(
+        hook = hook.name,
+        since = hook.since,
+        "this kernel cannot refuse unix sockets: agents reach those that everyone may write to, by path; use Linux 6.7 or later"
+    );
 }
 
 /// Removes the directory of the pins. `false`: there was none.

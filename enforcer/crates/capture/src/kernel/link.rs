@@ -114,6 +114,29 @@ impl Link {
         Ok(Attached::Anew(Link { hook, fd }))
     }
 
+    /// The pinned link, if it holds this very program at this cgroup.
+    pub(crate) fn in_force(
+        hook: Hook,
+        program_id: u32,
+        root_id: u64,
+        pins: &Path,
+    ) -> io::Result<Option<Link>> {
+        let fd = match bpf::pinned(&hook.pin(pins)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            pinned => pinned?,
+        };
+        let info = bpf::link_info(fd.as_fd())?;
+        let same = info.program_id == program_id
+            && info.cgroup_id == root_id
+            && info.attach_type == hook.attach_type;
+        Ok(same.then_some(Link { hook, fd }))
+    }
+
+    /// Which program it holds.
+    pub(crate) fn program_id(&self) -> io::Result<u32> {
+        bpf::link_info(self.fd.as_fd()).map(|info| info.program_id)
+    }
+
     /// Attached to this cgroup, and pinned.
     pub(crate) fn holds(&self, root_id: u64, pins: &Path) -> io::Result<Held> {
         let info = bpf::link_info(self.fd.as_fd())?;

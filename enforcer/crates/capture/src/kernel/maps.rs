@@ -44,6 +44,11 @@ impl Earlier {
         Ok(Earlier { pins: pins.to_owned(), aside })
     }
 
+    /// There are none: what is pinned is used on.
+    pub(super) fn is_none(&self) -> bool {
+        self.aside.is_empty()
+    }
+
     /// The programs of this version did not stand: the earlier ones, which are still attached, get their pins back.
     pub(super) fn put_back(self) {
         for map in self.aside {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::boundary::Boundary;
 use self::filesystems::Target;
-use self::link::Hook;
+use self::link::{HOOKS, Hook, UNIX_HOOKS};
 use self::maps::{Agents, Earlier};
 use self::object::{MAPS, OBJECT};
 use self::unix_view::Made;
@@ -22,6 +22,7 @@ use crate::sys::bpf::{self, HashMap};
 mod attachment;
 mod boundary;
 mod btf;
+mod build;
 mod error;
 mod filesystems;
 mod inspect;
@@ -207,6 +208,7 @@ impl Kernel {
     pub fn unmanage(layout: &Layout) -> Result<bool, KernelError> {
         let pins = &layout.pins;
         attachment::remove_all(layout)?;
+        build::forget(pins)?;
         Boundary::remove(pins)?;
         maps::remove_all(pins)?;
         boundary::remove_dir(pins)
@@ -215,6 +217,19 @@ impl Kernel {
     fn attach_all(layout: &Layout, object: &[u8], root: &Target) -> Result<Self, KernelError> {
         let pins = &layout.pins;
         let earlier = Earlier::set_aside(pins)?;
+        let host_netns = crate::netns::cookie_here().map_err(|error| KernelError::Io {
+            what: "ask for the number of the host's network namespace".to_owned(),
+            error,
+        })?;
+        if earlier.is_none()
+            && let Some(boundary) = Kernel::in_force(object, root, host_netns, pins)
+        {
+            earlier.forget()?;
+            let problem = |error| KernelError::Pins { path: pins.clone(), error };
+            let agents = Agents::new(maps::open(map::AGENTS, pins)?).map_err(problem)?;
+            return Kernel::with(layout, boundary, agents);
+        }
+        build::forget(pins)?;
         let (programs, agents) = match load(object, pins, root, &earlier) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -223,16 +238,27 @@ impl Kernel {
             }
         };
         let agents_map = maps::open(map::AGENTS, pins)?;
-        let made = Made {
-            agent_level: root.agent_level,
-            agents: agents_map.as_fd(),
-            host_netns: crate::netns::cookie_here().map_err(|error| KernelError::Io {
-                what: "ask for the number of the host's network namespace".to_owned(),
-                error,
-            })?,
-        };
+        let made = Made { agent_level: root.agent_level, agents: agents_map.as_fd(), host_netns };
         let boundary = Boundary::raise(&programs, root, pins, Some(&made))?;
         earlier.forget()?;
+        let digest = build::digest(object, root, host_netns, &maps::ids(pins)?);
+        let written = boundary.programs().and_then(|programs| match programs {
+            Some(programs) => build::write(digest, &programs, pins),
+            None => Ok(()),
+        });
+        written.map_err(|error| KernelError::Pins { path: pins.clone(), error })?;
+        Kernel::with(layout, boundary, agents)
+    }
+
+    /// What an earlier keeper attached, if it is what this one would. What cannot be seen is made anew.
+    fn in_force(object: &[u8], root: &Target, host_netns: u64, pins: &Path) -> Option<Boundary> {
+        let digest = build::digest(object, root, host_netns, &maps::ids(pins).ok()?);
+        let known = build::made_from(digest, pins).ok()??;
+        Boundary::in_force(known.get(..HOOKS.len() + UNIX_HOOKS.len())?, root, pins).ok()?
+    }
+
+    fn with(layout: &Layout, boundary: Boundary, agents: Agents) -> Result<Self, KernelError> {
+        let pins = &layout.pins;
         let namespaces = HashMap::new(maps::open(map::NAMESPACES, pins)?)
             .map_err(|error| KernelError::Pins { path: pins.clone(), error })?;
         Ok(Kernel {

@@ -55,6 +55,41 @@ print(list(seen), sum(seen.values()) > 1000)
     assert_eq!(printed, "['EPERM'] True");
 }
 
+/// A restart that would load the very same programs leaves them, and one that cannot tell loads them.
+#[test]
+fn programs_stay_where_they_are_unless_something_about_them_has_changed() {
+    let mut stage = Stage::new();
+    let pins = stage.layout().pins;
+    let workload = stage.cgroups.root.join("workload");
+    std::fs::create_dir(&workload).unwrap();
+    let attached = pins.join("attached/x");
+    let mut restart = |change: &dyn Fn()| {
+        drop(stage.kernel().attach("x", &workload).unwrap());
+        let before = (stage::programs(&pins), stage::programs(&attached));
+        assert!(before.0.len() >= 15 && before.1.len() >= 15, "{before:?}");
+        stage.kill_keeper();
+        change();
+        stage.start().unwrap();
+        stage.kernel().verify().unwrap();
+        let kept = stage.kernel().attach("x", &workload).unwrap();
+        kept.verify().unwrap();
+        (before.0 == stage::programs(&pins), before.1 == stage::programs(&attached))
+    };
+    let forget = |pin: &std::path::Path| std::fs::remove_file(pin).unwrap();
+    assert_eq!(restart(&|| ()), (true, true));
+    assert_eq!(restart(&|| forget(&pins.join("build"))), (false, true));
+    assert_eq!(restart(&|| forget(&attached.join("build"))), (true, false));
+    assert_eq!(restart(&|| forget(&attached.join("program_device"))), (true, false));
+    assert_eq!(restart(&|| forget(&pins.join("link_connect4"))), (false, true));
+    assert_eq!(restart(&|| forget(&attached.join("link_egress"))), (true, false));
+    // Another map: the programs in force do not know it.
+    assert_eq!(restart(&|| forget(&pins.join("map_COUNTERS"))), (false, false));
+    assert_eq!(restart(&|| ()), (true, true));
+    stage.kernel().detach("x").unwrap();
+    assert!(!attached.exists(), "nothing is left");
+    std::fs::remove_dir(&workload).unwrap();
+}
+
 #[test]
 fn a_missing_pin_is_noticed() {
     let stage = Stage::new();

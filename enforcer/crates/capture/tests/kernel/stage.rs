@@ -1,4 +1,5 @@
 //! A stage for one test: managed root, agents, network namespaces, listeners.
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::mem::size_of;
@@ -10,6 +11,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use aya::programs::links::{FdLink, PinnedLink};
 use enforcer_capture::events::{Events, Refused};
 use enforcer_capture::kernel::{Kernel, KernelError, Layout, Listening};
 use enforcer_capture::records::Records;
@@ -304,6 +306,17 @@ impl Drop for Cgroups {
             eprintln!("cannot remove {}: {error}", self.root.display());
         }
     }
+}
+
+/// The programs that the links pinned in a directory hold, by name of the pin.
+pub(crate) fn programs(pins: &Path) -> BTreeMap<String, u32> {
+    let links = fs::read_dir(pins).unwrap().map(|entry| entry.unwrap());
+    let links = links.filter(|entry| entry.file_name().to_string_lossy().starts_with("link_"));
+    let program = |entry: fs::DirEntry| {
+        let link = FdLink::from(PinnedLink::from_pin(entry.path()).unwrap());
+        (entry.file_name().to_string_lossy().into_owned(), link.info().unwrap().program_id())
+    };
+    links.map(program).collect()
 }
 
 /// Pins a map of agents with room for more than this version's, in the place of what is pinned there.

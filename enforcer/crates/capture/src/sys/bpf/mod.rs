@@ -15,6 +15,7 @@ use std::path::Path;
 use aya::Pod;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h).
+const MAP_CREATE: u32 = 0;
 const PROG_LOAD: u32 = 5;
 const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
@@ -29,7 +30,7 @@ const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 const LINK_DETACH: u32 = 34;
 
-/// Pins a map or link at a path in a bpffs.
+/// Pins a map, program or link at a path in a bpffs.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     let attr = PathAttr { path: path.as_ptr() as u64, fd: raw(object), flags: 0 };
@@ -37,7 +38,7 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     unsafe { call(OBJ_PIN, &attr) }.map(drop)
 }
 
-/// Opens a pinned map or link.
+/// Opens a pinned map, program or link.
 pub(crate) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
@@ -157,6 +158,30 @@ pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     unsafe { info(map) }
 }
 
+/// A map of one value, under the key 0 (32 bit).
+pub(crate) fn one_entry(value_size: usize) -> io::Result<OwnedFd> {
+    const ARRAY: u32 = 2;
+    let value_size = u32::try_from(value_size).map_err(io::Error::other)?;
+    let attr = MapCreateAttr { kind: ARRAY, key_size: size_of::<u32>() as u32, value_size, max_entries: 1 };
+    // SAFETY: the attributes are numbers; the result is a descriptor of ours.
+    unsafe { call(MAP_CREATE, &attr).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// The head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+}
+
+/// The number by which the kernel knows a program.
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: ProgramInfo is plain integers, of which the kernel fills at most its size.
+    let info: ProgramInfo = unsafe { info(program) }?;
+    Ok(info.id)
+}
+
 /// A hash map whose keys and values are known to have the sizes of `K` and `V`.
 #[derive(Debug)]
 pub(crate) struct HashMap<K, V> {
@@ -260,6 +285,14 @@ struct ProgLoadAttr {
     name: [u8; 16],
     interface: u32,
     attach_type: u32,
+}
+
+#[repr(C)]
+struct MapCreateAttr {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
 }
 
 #[repr(C)]
