@@ -100,7 +100,7 @@ impl Session {
             let received = tokio::select! {
                 // First: what waits in the kernel's queue from then on is for the next worker.
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 Some(_) = tasks.join_next() => continue,
                 received = socket.recv_from(&mut buffer) => received,
             };
@@ -129,6 +129,8 @@ impl Session {
                 drop(slot);
             });
         }
+        // What was taken out of the queue is nobody else's: who asked would wait for seconds before asking again.
+        while tasks.join_next().await.is_some() {}
     }
 
     async fn connections(self: Arc<Self>, listener: tokio::net::TcpListener, shutdown: CancellationToken) {

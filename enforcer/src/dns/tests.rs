@@ -24,7 +24,7 @@ version: 1
 agent: bot
 allow:
   - name: api
-    host: [api.example.com, alias.example.com, inside.example.com, lan.example.com, gone.example.com, big.example.com, broken.example.com]
+    host: [api.example.com, alias.example.com, inside.example.com, lan.example.com, gone.example.com, big.example.com, broken.example.com, slow.example.com]
   - name: under
     host: "*.wild.example.com"
 dns:
@@ -51,6 +51,9 @@ impl Upstream {
                 counter.fetch_add(1, Ordering::SeqCst);
                 let question = Message::from_vec(&buffer[..length]).unwrap();
                 let answer = zone(&question, false);
+                if answer.queries[0].name().to_ascii() == "slow.example.com." {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
                 // First what a blind forger would send: another id, and another question.
                 let mut forged = forgery(&answer);
                 forged.metadata.id ^= 1;
@@ -101,7 +104,7 @@ fn zone(question: &Message, tcp: bool) -> Message {
         answer.add_answer(Record::from_rdata(name.clone(), 300, RData::A(A(address.into()))));
     };
     match name.to_ascii().as_str() {
-        "api.example.com." if v4 => a(&name, [8, 8, 8, 8]),
+        "api.example.com." | "slow.example.com." if v4 => a(&name, [8, 8, 8, 8]),
         "alias.example.com." if v4 => {
             let target = Name::from_ascii("target.example.net.").unwrap();
             // The address first: order inside an answer means nothing. And one of somebody else.
@@ -449,6 +452,23 @@ async fn the_server_stops_when_told() {
     let stage = stage().await;
     stage.shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(2), stage.served).await.unwrap().unwrap().unwrap();
+}
+
+/// The next worker gets what waits in the socket, not what was taken out of it.
+#[tokio::test]
+async fn a_question_under_way_is_answered_before_the_server_stops() {
+    let stage = stage().await;
+    let bytes = question("slow.example.com.", RecordType::A).to_vec().unwrap();
+    let asked = async { Message::from_vec(&stage.exchange(&bytes).await.expect("an answer")).unwrap() };
+    let stop = async {
+        while stage.upstream.packets() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stage.shutdown.cancel();
+    };
+    let (answer, ()) = tokio::join!(asked, stop);
+    assert_eq!(addresses(&answer), ["8.8.8.8".parse::<IpAddr>().unwrap()]);
+    stage.served.await.unwrap().unwrap();
 }
 
 // The resolver by itself.
