@@ -157,6 +157,8 @@ fn a_service_on_the_hosts_network_reaches_nothing_but_the_injector() {
     let said_json = daemon.cli_ok(&["attach", "bot", "--cgroup", workload.path(), "--json"]).unwrap();
     println!("{said_json}");
     assert!(said_json.contains("\"weak\"") && said_json.contains("shares a network namespace"));
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(status.contains("no trust: it shares the host's file system"), "{status}");
     // ECONNABORTED
     wait("the connection of before is ended", || said().contains("tcp 103"));
     wait("the datagram socket of before as well", || said().contains("udp"));
@@ -248,20 +250,23 @@ fn a_workload_with_its_own_mounts_trusts_us_until_it_is_detached() {
 #[test]
 fn containers_below_a_cgroup_are_governed_with_their_own_files_and_network() {
     let world = World::new().unwrap();
-    let daemon = world.serving(POLICY).unwrap();
+    let mut daemon = world.serving(POLICY).unwrap();
     let pod = world.pod().unwrap();
     pod.start("first", &["sleep", "600"]).unwrap();
     let probe = format!("{STAGE}/probe");
     let resolve = format!("{}:443:{}", plan::API, plan::SERVER_V4);
-    let get = |path: &str, more: &[&str]| {
+    let get_in = |container: &str, path: &str, more: &[&str]| {
         let url = format!("https://{}/v1/{path}", plan::API);
         let mut words =
             vec!["curl", "-sS", "-m", "10", "--resolve", &resolve, "-w", "%{http_code}", "-o", "/dev/null"];
         words.extend(more);
         words.push(&url);
-        pod.exec("first", &words).unwrap().all().trim().to_owned()
+        pod.exec(container, &words).unwrap().all().trim().to_owned()
     };
-    let roots = || pod.exec("first", &["cat", "/etc/ssl/certs/ca-certificates.crt"]).unwrap().stdout;
+    let get = |path: &str, more: &[&str]| get_in("first", path, more);
+    let roots_in =
+        |container: &str| pod.exec(container, &["cat", "/etc/ssl/certs/ca-certificates.crt"]).unwrap().stdout;
+    let roots = || roots_in("first");
     let (theirs, plain) = (["--cacert", UPSTREAM_CA], roots());
     let leaks = |name: &str| {
         let mark = world.sniffer.mark();
@@ -299,16 +304,55 @@ fn containers_below_a_cgroup_are_governed_with_their_own_files_and_network() {
     }
     let packets = world.sniffer.since(mark);
     assert!(packets.is_empty(), "{packets:?}");
+    // And trusts us, without a word to its file system: nobody attached it.
+    pod.start("later", &["sleep", "600"]).unwrap();
+    wait("it trusts us", || get_in("later", "later", &[]) == "200");
+    assert_eq!(injected(&world, "later"), Some(true));
+    assert_ne!(roots_in("later"), plain);
+    let status = daemon.cli_ok(&["status"]).unwrap();
+    assert!(!status.contains("no trust:"), "{status}");
+    // Also one that was served by an earlier daemon.
+    daemon.restart().unwrap();
+    pod.start("last", &["sleep", "600"]).unwrap();
+    wait("it trusts us", || get_in("last", "last", &[]) == "200");
 
     // 3
     daemon.cli_ok(&["detach", "bot"]).unwrap();
-    assert_eq!(roots(), plain);
+    for container in ["first", "later", "last"] {
+        assert_eq!(roots_in(container), plain, "{container}");
+    }
     assert!(!get("after", &[]).contains("200"));
     assert_eq!(get("after", &theirs), "200", "{}", daemon.log_text());
     assert_eq!(injected(&world, "after"), Some(false));
     for name in ["tcp6", "packet"] {
         assert!(leaks(name), "{name} does not get out any more");
     }
+}
+
+/// By what a person knows of it, which leads to its cgroup with all that runs there.
+#[test]
+fn a_container_is_named_by_its_id_and_anything_by_a_process_of_it() {
+    let world = World::new().unwrap();
+    let daemon = world.serving(POLICY).unwrap();
+    let ours = exported_ca(&daemon);
+    let pod = world.pod().unwrap();
+    // Runtimes name the cgroup after the whole id.
+    let part = format!("{:024x}", std::process::id());
+    let id = format!("{part:0>64}");
+    pod.start(&id, &["sleep", "600"]).unwrap();
+    let said = daemon.cli_ok(&["attach", "bot", "--container", &part]).unwrap();
+    assert!(said.contains(&format!("{}/{id}", pod.path())), "{said}");
+    daemon.cli_ok(&["detach", "bot"]).unwrap();
+
+    let workload = world.boxed("box").unwrap();
+    let stays = workload.spawn(&["sleep", "300"]).unwrap();
+    let first = || std::fs::read_to_string(workload.cgroup.join("cgroup.procs")).unwrap();
+    wait("it runs", || !first().is_empty());
+    let said = daemon.cli_ok(&["attach", "bot", "--pid", first().lines().next().unwrap()]).unwrap();
+    assert!(said.contains(workload.path()), "{said}");
+    wait("it is served", || get(&workload, &ours, "by-pid") == "200");
+    assert_eq!(injected(&world, "by-pid"), Some(true));
+    stays.abandon().unwrap();
 }
 
 /// A namespace that comes later is refused first, told to the keeper by the kernel, and then listened in.

@@ -62,7 +62,7 @@ pub(super) fn attach(args: AttachArgs, context: &Context, out: &mut Output) -> E
         out.json(&json!({ "mode": report.attached.mode(), "report": report }), true)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Report { session, agent, attached, processes, sockets_ended, trusted_at, untrusted } = &report;
+    let Report { session, agent, attached, processes, sockets_ended, trusted_at, unit } = &report;
     out.line(format!("{agent} is attached as {session}, {}", attached.mode()))?;
     out.line(format!("cgroup    {}, {processes} processes", shown(&attached.cgroup.display().to_string())))?;
     for namespace in &attached.namespaces {
@@ -72,8 +72,14 @@ pub(super) fn attach(args: AttachArgs, context: &Context, out: &mut Output) -> E
     for place in trusted_at {
         out.line(format!("trust     {}", shown(&place.display().to_string())))?;
     }
-    for why in untrusted {
+    for why in &attached.untrusted {
         out.line(format!("trust     ! {}", shown(why)))?;
+    }
+    if let Some(place) = unit {
+        out.line(format!(
+            "unit      what its next programs see is in {}",
+            shown(&place.display().to_string())
+        ))?;
     }
     for why in &attached.weak {
         out.line(format!("weak      {}", shown(why)))?;

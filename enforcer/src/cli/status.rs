@@ -75,7 +75,7 @@ pub(super) fn status(context: &Context, out: &mut Output) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A session that `attach` made, with each reason why it is weak.
+/// A session that `attach` made, with each reason why it is weak, or does not trust us.
 fn attached(session: &str, standing: &Value, out: &mut Output) -> Result<(), super::Failure> {
     let (mode, attached) = (&standing["mode"], &standing["attached"]);
     let word = |value: &Value| shown(value.as_str().unwrap_or("?")).into_owned();
@@ -85,6 +85,9 @@ fn attached(session: &str, standing: &Value, out: &mut Output) -> Result<(), sup
     }
     for why in attached["weak"].as_array().into_iter().flatten() {
         out.line(format!("          weak: {}", word(why)))?;
+    }
+    for why in attached["untrusted"].as_array().into_iter().flatten() {
+        out.line(format!("          no trust: {}", word(why)))?;
     }
     Ok(())
 }

@@ -8,16 +8,17 @@ use std::path::Path;
 use crate::identity::Identity;
 use crate::trust::Bind;
 
-/// Our resolver listens on the agent's own loopback. One server, so that nothing waits for a second one.
-const RESOLV_CONF: &str = "# enforcer: names are answered as the policy allows\nnameserver 127.0.0.1\n";
+/// Our resolver listens on the agent's own loopback. One server, so that nothing waits for a second one. It answers at once or is being
+/// replaced, and then questions wait in its socket: half a minute is worth waiting for it, where ten seconds are the custom.
+const RESOLV_CONF: &str = "# enforcer: names are answered as the policy allows\nnameserver 127.0.0.1\noptions timeout:5 attempts:5\n";
 
-/// Writes them into the session's directory and says where they belong.
-pub(crate) fn build(dir: &Path, identity: &Identity) -> io::Result<Vec<Bind>> {
+/// Writes them into the session's directory and says where they belong. Names of users: of an agent that has an id of its own.
+pub(crate) fn build(dir: &Path, identity: Option<&Identity>) -> io::Result<Vec<Bind>> {
     let mut files = vec![("resolv.conf", RESOLV_CONF.to_owned())];
     if let Some(text) = read("/etc/nsswitch.conf")? {
         files.push(("nsswitch.conf", plain_lookups(&text)));
     }
-    if identity.own {
+    if let Some(identity) = identity.filter(|identity| identity.own) {
         if let Some(text) = read("/etc/passwd")? {
             let line = format!(
                 "{}:x:{}:{}:enforcer agent:{}:/bin/sh",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::attach::{Attach, Detach, Report};
 
 /// Both halves are one binary, but a daemon may be older than the command.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// Text as the system has it: UTF-8 nearly always, any bytes when it must.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -86,6 +86,9 @@ pub struct Attached {
     pub cgroup: PathBuf,
     /// Why it is held less firmly than an agent that `enforcer run` started, in words for a person. None: as firmly.
     pub weak: Vec<String>,
+    /// Why processes of it do not trust us, in words for a person. That makes it no weaker: they reach nothing over TLS.
+    #[serde(default)]
+    pub untrusted: Vec<String>,
     /// The network namespaces that it uses.
     pub namespaces: Vec<Namespace>,
 }

@@ -29,17 +29,9 @@ pub(crate) struct Record {
 pub(crate) struct Changes {
     /// Sockets from before that could not be ended, in words for a person.
     pub(crate) open_sockets: Vec<String>,
-    /// Mounts that make the workload trust us.
-    pub(crate) mounts: Vec<TrustMount>,
-}
-
-/// Mounts in one of the workload's mount namespaces.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TrustMount {
-    /// Inode of the mount namespace.
-    pub(crate) namespace: u64,
-    /// Mount points, as the workload sees them.
-    pub(crate) points: Vec<PathBuf>,
+    /// The unit of systemd's that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
 }
 
 /// Where the parts of sessions lie.
@@ -57,6 +49,10 @@ impl Paths {
     }
     pub(crate) fn trust(&self) -> PathBuf {
         self.run_dir.join("trust")
+    }
+    /// What the programs of units are to see, by the unit's name.
+    pub(crate) fn units(&self) -> PathBuf {
+        self.run_dir.join("units")
     }
     pub(crate) fn record(&self, session: &str) -> PathBuf {
         self.sessions().join(format!("{session}.json"))

@@ -13,6 +13,8 @@ use enforcer_tests::world::{Output, World, command, plan};
 use super::{LONG, POLICY, Report, SOON};
 
 const UNITS: &str = "/etc/systemd/system";
+/// What the unit of the template runs.
+const PROGRAM: &str = "/usr/local/bin/unit-program";
 
 struct Guest<'r> {
     report: &'r Report,
@@ -38,8 +40,9 @@ impl Guest<'_> {
         }
         fs::create_dir_all("/etc/enforcer/policies")?;
         fs::write("/etc/enforcer/policies/bot.yaml", POLICY)?;
+        // As patient as everything in a guest has to be: its name server takes seconds while the daemon starts.
         let settings = format!(
-            "resolver: {{ servers: [\"{}:53\"], timeout_ms: 1000 }}\nupstream_roots: [{}]\n",
+            "resolver: {{ servers: [\"{}:53\"], timeout_ms: 10000 }}\nupstream_roots: [{}]\n",
             plan::SERVER_V4,
             self.world.upstream_ca().display()
         );
@@ -68,22 +71,18 @@ impl Guest<'_> {
     fn template(&self) -> Result<()> {
         // /var/tmp is the unit's own.
         fs::copy(self.world.bin("probe"), "/usr/local/bin/probe")?;
+        fs::write(PROGRAM, program())?;
         let said = "/var/log/agent";
         let words = || fs::read_to_string(said).unwrap_or_default();
-        let get = format!("https://{}/v1/unit", plan::API);
-        let script = format!(
-            "for i in 1 2 3 4 5 6 7 8 9; do curl -sS -m 60 {get} && break; sleep 1; done; \
-             probe tcp-other-port v4={}; echo its code: $?; sleep infinity",
-            plan::ATTACKER_V4
-        );
         let service = |log| {
             format!(
-                "[Service]\nExecStart=\nExecStart=/bin/sh -c '{script}'\nStandardOutput=append:{log}\nStandardError=append:{log}\n"
+                "[Service]\nExecStart=\nExecStart=/bin/sh {PROGRAM}\nStandardOutput=append:{log}\nStandardError=append:{log}\n"
             )
         };
         drop_in("enforcer-agent@bot.service", &service(said))?;
         drop_in("enforcer-agent@nobody.service", &service("/var/log/nobody"))?;
         run(&["systemctl", "daemon-reload"])?;
+        let host = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt")?;
         let mark = self.world.sniffer.mark();
         let started = run(&["systemctl", "start", "enforcer-agent@bot"])?;
         self.report.expect_of(
@@ -92,13 +91,27 @@ impl Guest<'_> {
             &started,
         );
         self.report.expect(wait(|| words().contains("its code: ")), "its program runs");
-        self.report.expect(
-            words().contains(r#""credential":"right""#) && !words().contains(&self.world.canaries.bearer),
-            "its call gets the credential, which it does not see",
-        );
+        for (word, what) in [
+            ("placeholder: enf-", "it has a placeholder for its key, and no key"),
+            ("by variables: 200", "its call gets the credential, with the roots that its variables name"),
+            ("by the store: 200", "and with those of its trust store"),
+            ("openssl: Verify return code: 0", "OpenSSL finds our root among its own"),
+            ("guide: 0", "it can read its guide"),
+        ] {
+            self.report.expect(words().lines().any(|line| line.starts_with(word)), what);
+        }
+        let bearer = &self.world.canaries.bearer;
+        let seen = self.world.seen();
+        let injected =
+            seen.iter().filter(|seen| seen.uri == "/v1/unit" && seen.authorization.contains(bearer));
+        self.report.expect(injected.count() == 2, "the server saw both of them with the credential");
+        self.report.expect(!words().contains(bearer), "it does not see the credential");
         let out = judge("tcp-other-port").is_some_and(|w| self.world.sniffer.saw(mark, SOON, w));
         self.report.expect(!out && !words().contains("its code: 0"), "it gets out in no other way");
+        let after = fs::read_to_string("/etc/ssl/certs/ca-certificates.crt")?;
+        self.report.expect(host == after, "the host's own store is as it was");
         self.report.say(words().trim());
+        self.restarted_at_once(&words)?;
         let status = run(&["enforcer", "status"])?;
         self.report.say(status.stdout.trim());
         let warned = run(&[
@@ -121,6 +134,20 @@ impl Guest<'_> {
             "enforcer-agent@nobody, which no policy names, does not start",
             &refused,
         );
+        Ok(())
+    }
+
+    /// Its cgroup is another one then, of the same name, and the session before may not have been looked at since.
+    fn restarted_at_once(&self, words: &dyn Fn() -> String) -> Result<()> {
+        let ran = || words().matches("its code: ").count();
+        for _ in 0..3 {
+            let before = ran();
+            let again = run(&["systemctl", "restart", "enforcer-agent@bot"])?;
+            self.report.expect_of(again.ok(), "it is started again at once", &again);
+            self.report.expect(wait(|| ran() > before), "its program runs again");
+        }
+        let lines = words().lines().filter(|line| line.starts_with("by variables: 200")).count();
+        self.report.expect(lines == 4, &format!("each time its call is served: {lines} of 4"));
         Ok(())
     }
 
@@ -218,6 +245,29 @@ impl Guest<'_> {
         command.current_dir("/tmp");
         command::run(command, LONG)
     }
+}
+
+/// What the unit runs: calls as different clients make them, then an attempt to get out.
+fn program() -> String {
+    let (api, attacker) = (plan::API, plan::ATTACKER_V4);
+    format!(
+        "echo \"placeholder: $API_TOKEN\"
+         call() {{ curl -sS -o /dev/null -m 100 -w '%{{http_code}} %{{errormsg}}' https://{api}/v1/unit; }}
+         # The guest is slow: who takes too long to read its roots is cut off.
+         patiently() {{ for i in 1 2 3 4 5 6 7 8 9; do answer=$(\"$@\"); case $answer in 200*) break;; esac; sleep 1; done; }}
+         patiently call
+         echo \"by variables: $answer\"
+         unset CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR
+         patiently call
+         echo \"by the store: $answer\"
+         echo \"openssl: $(timeout 100 openssl s_client -CApath /etc/ssl/certs -connect {api}:443 -servername {api} </dev/null 2>&1 | grep 'Verify return code')\"
+         test -s \"$ENFORCER_GUIDE\" && test -r \"$ENFORCER_GUIDE\"
+         echo \"guide: $?\"
+         probe tcp-other-port v4={attacker}
+         echo \"its code: $?\"
+         sleep infinity
+"
+    )
 }
 
 fn main_pid() -> Option<String> {

@@ -30,6 +30,8 @@ pub struct Attach {
     pub cgroup: PathBuf,
     /// What runs there, where it is a container that an engine of this host tells of.
     pub container: Option<Container>,
+    /// The unit of systemd's that it is, where it was named as one.
+    pub unit: Option<String>,
 }
 
 /// Let go of what was attached: of one session, or of all of an agent's.
@@ -52,14 +54,14 @@ pub struct Report {
     pub sockets_ended: usize,
     /// Places where the workload finds our root, as it sees them.
     pub trusted_at: Vec<PathBuf>,
-    /// Why it does not trust us everywhere, in words for a person.
-    pub untrusted: Vec<String>,
+    /// Where the lines of its unit find what its next programs are to see.
+    pub unit: Option<PathBuf>,
 }
 
 /// Asks the keeper behind this socket to attach, and waits until it has.
 pub fn attach(socket: &Path, agent: Option<String>, found: Found) -> Result<Report, Error> {
-    let Found { cgroup, container } = found;
-    let request = ToKeeper::Attach(Attach { protocol: PROTOCOL, agent, cgroup, container });
+    let Found { cgroup, container, unit } = found;
+    let request = ToKeeper::Attach(Attach { protocol: PROTOCOL, agent, cgroup, container, unit });
     match ask(socket, &request)? {
         FromKeeper::Attached(report) => Ok(report),
         other => Err(unexpected(other)),

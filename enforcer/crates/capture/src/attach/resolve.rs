@@ -35,11 +35,19 @@ pub struct Found {
     pub cgroup: PathBuf,
     /// What runs there, where it is a container that an engine of this host tells of.
     pub container: Option<Container>,
+    /// Its whole name, where it was named as a unit.
+    pub unit: Option<String>,
 }
 
 impl Target {
     pub fn find(&self) -> Result<Found, Error> {
-        let cgroup = self.cgroup()?;
+        let (cgroup, unit) = match self {
+            Target::Unit(name) => {
+                let (unit, cgroup) = of_unit(name, &cgroup::hierarchy()?)?;
+                (cgroup, Some(unit))
+            }
+            Target::Cgroup(_) | Target::Container(_) | Target::Pid(_) => (self.cgroup()?, None),
+        };
         let named = match self {
             Target::Container(name) => Some(name.clone()),
             Target::Cgroup(_) | Target::Unit(_) | Target::Pid(_) => engine::id_in(&cgroup),
@@ -55,7 +63,7 @@ impl Target {
             Some(told) if inside(&told)? => Some(told.container),
             Some(_) | None => None,
         };
-        Ok(Found { cgroup, container })
+        Ok(Found { cgroup, container, unit })
     }
 
     /// The cgroup's full path.
@@ -63,7 +71,7 @@ impl Target {
         let hierarchy = cgroup::hierarchy()?;
         match self {
             Target::Cgroup(path) => Ok(full_path(path, &hierarchy)),
-            Target::Unit(unit) => of_unit(unit, &hierarchy),
+            Target::Unit(unit) => of_unit(unit, &hierarchy).map(|(_, cgroup)| cgroup),
             Target::Container(name) => of_container(name, &hierarchy),
             Target::Pid(pid) => of_pid(*pid, &hierarchy),
         }
@@ -77,8 +85,8 @@ fn full_path(path: &Path, hierarchy: &Path) -> PathBuf {
     hierarchy.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Asks systemd where it runs; elsewhere there are no units.
-fn of_unit(unit: &str, hierarchy: &Path) -> Result<PathBuf, Error> {
+/// Asks systemd for its whole name and where it runs; elsewhere there are no units.
+fn of_unit(unit: &str, hierarchy: &Path) -> Result<(String, PathBuf), Error> {
     if !Path::new("/run/systemd/system").is_dir() {
         return Err(Error::refused(
             format!("systemd does not run this host, so there is no unit `{}`", unit.escape_debug()),
@@ -86,15 +94,15 @@ fn of_unit(unit: &str, hierarchy: &Path) -> Result<PathBuf, Error> {
         ));
     }
     let output = Command::new("systemctl")
-        .args(["show", "--property=LoadState,ControlGroup", "--", unit])
+        .args(["show", "--property=Id,LoadState,ControlGroup", "--", unit])
         .output()
         .doing(|| "ask systemctl about the unit".into())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    control_group(unit, &text).map(|path| full_path(&path, hierarchy))
+    control_group(unit, &text).map(|(name, path)| (name, full_path(&path, hierarchy)))
 }
 
-/// Reads what `systemctl show` says of a unit.
-fn control_group(unit: &str, shown: &str) -> Result<PathBuf, Error> {
+/// Reads what `systemctl show` says of a unit: name and cgroup.
+fn control_group(unit: &str, shown: &str) -> Result<(String, PathBuf), Error> {
     let value = |key: &str| shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let unit = unit.escape_debug();
     if value("LoadState") != Some("loaded") {
@@ -103,8 +111,8 @@ fn control_group(unit: &str, shown: &str) -> Result<PathBuf, Error> {
             "`systemctl list-units` lists them; name it with its suffix, such as `worker.service`",
         ));
     }
-    match value("ControlGroup") {
-        Some(path) if path.len() > 1 => Ok(path.into()),
+    match (value("Id"), value("ControlGroup")) {
+        (Some(name), Some(path)) if path.len() > 1 => Ok((name.to_owned(), path.into())),
         _ => Err(Error::refused(
             format!("the unit `{unit}` does not run, so it has no cgroup"),
             format!(
@@ -190,15 +198,23 @@ mod tests {
 
     #[test]
     fn a_unit_has_a_cgroup_while_it_runs() {
-        let running = "LoadState=loaded\nControlGroup=/system.slice/worker.service\n";
+        let running = "Id=worker.service\nLoadState=loaded\nControlGroup=/system.slice/worker.service\n";
         assert_eq!(
-            control_group("worker.service", running).unwrap(),
-            Path::new("/system.slice/worker.service")
+            control_group("worker", running).unwrap(),
+            ("worker.service".to_owned(), PathBuf::from("/system.slice/worker.service"))
         );
         let problem = |shown: &str| control_group("worker.service", shown).unwrap_err();
-        assert!(problem("LoadState=loaded\nControlGroup=\n").to_string().contains("does not run"));
+        assert!(
+            problem("Id=worker.service\nLoadState=loaded\nControlGroup=\n")
+                .to_string()
+                .contains("does not run")
+        );
         // The root slice has everything in it.
-        assert!(problem("LoadState=loaded\nControlGroup=/\n").to_string().contains("does not run"));
+        assert!(
+            problem("Id=worker.service\nLoadState=loaded\nControlGroup=/\n")
+                .to_string()
+                .contains("does not run")
+        );
         assert!(problem("LoadState=not-found\nControlGroup=\n").to_string().contains("knows no unit"));
         assert!(problem("").to_string().contains("knows no unit"));
     }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::io::FdFlags;
 use rustix::net::{
@@ -26,10 +27,10 @@ const VARIABLE: &str = "ENFORCER_INHERITED";
 /// Descriptors below are left to the standard streams and to the channels of children.
 const LOWEST: RawFd = 16;
 
-/// Sockets that an earlier keeper left.
+/// Sockets that an earlier keeper left, for the threads that take its sessions up.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    sockets: Vec<OwnedFd>,
+    sockets: Mutex<Vec<OwnedFd>>,
     /// By a keeper that was this process.
     ourselves: bool,
 }
@@ -50,7 +51,7 @@ impl Inherited {
                 Err(error) => warn!(number, "a descriptor that was said to be passed was not: {error}"),
             }
         }
-        Ok(Inherited { sockets, ourselves })
+        Ok(Inherited { sockets: sockets.into(), ourselves })
     }
 
     /// Whether this process was a keeper before it became this program.
@@ -59,28 +60,35 @@ impl Inherited {
     }
 
     /// These listeners of a network namespace, in this order; `None` unless all are there, and then they are closed.
-    pub(super) fn listeners(&mut self, netns_cookie: u64, wanted: &[Listener]) -> Option<Vec<OwnedFd>> {
+    pub(super) fn listeners(&self, netns_cookie: u64, wanted: &[Listener]) -> Option<Vec<OwnedFd>> {
         let found: Vec<_> = wanted.iter().map(|wanted| self.listener(netns_cookie, wanted)).collect();
         found.into_iter().collect()
     }
 
     /// This listener of a network namespace.
-    pub(super) fn listener(&mut self, netns_cookie: u64, wanted: &Listener) -> Option<OwnedFd> {
-        let found = self.sockets.iter().position(|fd| {
+    pub(super) fn listener(&self, netns_cookie: u64, wanted: &Listener) -> Option<OwnedFd> {
+        let mut sockets = self.sockets();
+        let found = sockets.iter().position(|fd| {
             sys::netns_cookie(fd.as_fd()).is_ok_and(|cookie| cookie == netns_cookie) && is(fd, wanted)
         })?;
-        Some(self.sockets.swap_remove(found))
+        Some(sockets.swap_remove(found))
     }
 
     /// The socket at this path.
-    pub(super) fn unix(&mut self, path: &Path) -> Option<UnixListener> {
+    pub(super) fn unix(&self, path: &Path) -> Option<UnixListener> {
         let at_path = |fd: &OwnedFd| {
             let address =
                 rustix::net::getsockname(fd).ok().and_then(|any| SocketAddrUnix::try_from(any).ok());
             address.is_some_and(|address| address.path_bytes() == Some(path.as_os_str().as_encoded_bytes()))
         };
-        let found = self.sockets.iter().position(at_path)?;
-        Some(self.sockets.swap_remove(found).into())
+        let mut sockets = self.sockets();
+        let found = sockets.iter().position(at_path)?;
+        Some(sockets.swap_remove(found).into())
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        // Taken out one by one: a panic leaves the others.
+        self.sockets.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -175,12 +183,12 @@ mod tests {
         assert!(!is(&listener.try_clone().unwrap().into(), &elsewhere));
 
         let cookie = sys::netns_cookie(listener.as_fd()).unwrap();
-        let mut inherited = Inherited { sockets: vec![listener.into()], ourselves: false };
+        let inherited = Inherited { sockets: vec![listener.into()].into(), ourselves: false };
         assert!(inherited.listeners(cookie + 1, &[wanted]).is_none());
         assert!(inherited.listeners(cookie, &[elsewhere]).is_none());
-        assert_eq!(inherited.sockets.len(), 1, "another namespace's and another session's are left alone");
+        assert_eq!(inherited.sockets().len(), 1, "another namespace's and another session's are left alone");
         // Without the others it is not a session's set, and is closed rather than mixed with new ones.
         assert!(inherited.listeners(cookie, &[wanted, elsewhere]).is_none());
-        assert!(inherited.sockets.is_empty());
+        assert!(inherited.sockets().is_empty());
     }
 }

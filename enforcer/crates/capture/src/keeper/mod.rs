@@ -28,6 +28,7 @@ use crate::sys;
 
 mod admission;
 mod attach;
+mod files;
 mod hand_over;
 mod launcher;
 mod look;
@@ -51,7 +52,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// What the keeper needs of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `control.sock`, `launch.sock`, `sessions/`, `netns/`, `trust/`.
+    /// `control.sock`, `launch.sock`, `sessions/`, `netns/`, `trust/`, `units/`.
     pub run_dir: PathBuf,
     /// `worker/`, `agents/`, `ids.json`.
     pub state_dir: PathBuf,
@@ -103,7 +104,7 @@ pub fn run_with(
     settings: Settings,
     start: impl FnOnce(&Layout) -> Result<Box<dyn Programs>, KernelError>,
 ) -> Result<(), Error> {
-    let mut inherited = Inherited::receive().doing(|| "take over the sockets of the daemon before".into())?;
+    let inherited = Inherited::receive().doing(|| "take over the sockets of the daemon before".into())?;
     // Before any thread: they all must leave the signals to us.
     let signals = sys::Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2])
         .doing(|| "take over signals".into())?;
@@ -131,8 +132,8 @@ pub fn run_with(
         );
     }
     drop(places::open_vault_key(&settings)?);
-    let control = places::listen(&settings, "control.sock", &mut inherited)?;
-    let launches = places::listen(&settings, "launch.sock", &mut inherited)?;
+    let control = places::listen(&settings, "control.sock", &inherited)?;
+    let launches = places::listen(&settings, "launch.sock", &inherited)?;
 
     // One waiting word is enough: it is read with the number of that moment.
     let (status_changed, changes) = mpsc::sync_channel(1);
@@ -148,12 +149,18 @@ pub fn run_with(
         worker: Worker::default(),
         sessions: Mutex::default(),
         ids: Mutex::default(),
+        units: Mutex::default(),
         status_changed,
         stopping: AtomicBool::new(false),
         _lock: lock,
     });
-    worker::start(&keeper)?;
-    sessions::adopt(&keeper, inherited)?;
+    let worker = worker::begin(&keeper)?;
+    // Sessions are made ready meanwhile. That the worker does not start is the first thing to be told.
+    let adopted = sessions::adopt(&keeper, &inherited);
+    worker::wait(&worker)?;
+    adopted?;
+    // Of sessions that are gone.
+    drop(inherited);
     attach::follow_new_namespaces(&keeper)?;
     launcher::serve(&keeper)?;
     proofs::start(&keeper)?;
@@ -190,6 +197,8 @@ struct Keeper {
     sessions: Mutex<HashMap<String, Arc<Running>>>,
     /// Held while `ids.json` is read and written.
     ids: Mutex<()>,
+    /// Held while a link in `units/` is changed.
+    units: Mutex<()>,
     status_changed: SyncSender<()>,
     stopping: AtomicBool,
     /// One keeper per run directory.
@@ -206,7 +215,9 @@ impl Keeper {
     fn governed_cgroups(&self) -> Vec<PathBuf> {
         let sessions = self.sessions();
         let attached = sessions.values().filter(|running| running.attached.is_some());
-        let mut all: Vec<_> = attached.map(|running| running.record.cgroup.clone()).collect();
+        // Another may have taken the name of one that is gone.
+        let there = attached.map(|running| running.record.cgroup()).filter(cgroup::Cgroup::exists);
+        let mut all: Vec<_> = there.map(|cgroup| cgroup.path).collect();
         all.push(self.managed_root.clone());
         all
     }

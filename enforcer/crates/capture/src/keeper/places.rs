@@ -31,7 +31,7 @@ pub(super) fn prepare(settings: &Settings, paths: &Paths, managed_root: &Path) -
     // Sockets inside have their own modes; everybody may pass through to them.
     directory(&settings.run_dir, 0o711)?;
     let lock = lock(&settings.run_dir)?;
-    for private in [paths.sessions(), paths.pins(), paths.trust()] {
+    for private in [paths.sessions(), paths.pins(), paths.trust(), paths.units()] {
         directory(&private, 0o700)?;
     }
     netns::prepare_pin_dir(&paths.pins())?;
@@ -89,11 +89,7 @@ fn lock(run_dir: &Path) -> Result<File, Error> {
 }
 
 /// A socket for root and the group of the settings. One that an earlier daemon left is replaced, unless it was handed over.
-pub(super) fn listen(
-    settings: &Settings,
-    name: &str,
-    inherited: &mut Inherited,
-) -> Result<UnixListener, Error> {
+pub(super) fn listen(settings: &Settings, name: &str, inherited: &Inherited) -> Result<UnixListener, Error> {
     let path = settings.run_dir.join(name);
     let listener = match inherited.unix(&path).filter(|_| path.exists()) {
         Some(listener) => listener,

@@ -308,30 +308,50 @@ pub(super) fn remove_rest(keeper: &Keeper, id: &str) {
 
 /// Takes up what an earlier keeper left running, and clears away what it left behind.
 /// Listeners that are not handed over are opened again; those of sessions that are gone are closed.
-pub(super) fn adopt(keeper: &Arc<Keeper>, mut inherited: Inherited) -> Result<(), Error> {
-    for loaded in session::load_all(&keeper.paths)? {
-        match loaded {
-            Ok(record) if record.attached.is_some() => attach::take_up(keeper, record, &mut inherited),
-            Ok(record) => match take_up(keeper, &record, &mut inherited) {
-                Ok(true) => info!(session = record.session.id, "session taken up again"),
-                Ok(false) => {
-                    end(keeper, &record);
-                    info!(session = record.session.id, "session ended while the daemon was away");
-                }
-                // Its processes live and stay shut in: no listener answers them.
-                Err(error) => error!(
-                    session = record.session.id,
-                    "cannot take the session up, its agent stays shut in: {}",
-                    error.chain()
-                ),
-            },
-            Err((name, error)) => {
-                error!(session = name, "the session's record is lost: {}", error.chain());
+pub(super) fn adopt(keeper: &Arc<Keeper>, inherited: &Inherited) -> Result<(), Error> {
+    /// Each waits for others most of the time: for the worker, for `nft`, for locks of the kernel's.
+    const TOGETHER: usize = 8;
+    let records = session::load_all(&keeper.paths)?;
+    let threads = records.len().min(TOGETHER);
+    let records = Mutex::new(records.into_iter());
+    let next = || records.lock().unwrap_or_else(|e| e.into_inner()).next();
+    std::thread::scope(|scope| {
+        let adopting = || {
+            while let Some(loaded) = next() {
+                adopt_one(keeper, loaded, inherited);
             }
-        }
-    }
+        };
+        (0..threads).try_for_each(|_| {
+            let thread = std::thread::Builder::new().name("adopt".into());
+            thread.spawn_scoped(scope, adopting).map(drop).doing(|| "start a thread".into())
+        })
+    })?;
     attach::complain_of_strays(keeper)?;
     sweep(keeper)
+}
+
+fn adopt_one(keeper: &Arc<Keeper>, loaded: session::Loaded, inherited: &Inherited) {
+    let record = match loaded {
+        Ok(record) => record,
+        Err((name, error)) => {
+            return error!(session = name, "the session's record is lost: {}", error.chain());
+        }
+    };
+    if record.attached.is_some() {
+        return attach::take_up(keeper, record, inherited);
+    }
+    let session = &record.session.id;
+    match take_up(keeper, &record, inherited) {
+        Ok(true) => info!(session, "session taken up again"),
+        Ok(false) => {
+            end(keeper, &record);
+            info!(session, "session ended while the daemon was away");
+        }
+        // Its processes live and stay shut in: no listener answers them.
+        Err(error) => {
+            error!(session, "cannot take the session up, its agent stays shut in: {}", error.chain());
+        }
+    }
 }
 
 /// The session's listeners, which a restart finds again.
@@ -345,7 +365,7 @@ pub(super) fn open_listeners(keeper: &Keeper, record: &Record, netns: &Netns) ->
 fn handed_forwards(
     record: &Record,
     netns_cookie: u64,
-    inherited: &mut Inherited,
+    inherited: &Inherited,
 ) -> VecDeque<Option<Vec<OwnedFd>>> {
     let here = netns::cookie_here().ok();
     let handed = |forward: &Forward| {
@@ -360,7 +380,7 @@ fn handed_forwards(
 }
 
 /// `false`: nothing of it runs any more.
-fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> Result<bool, Error> {
+fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &Inherited) -> Result<bool, Error> {
     let cgroup = record.cgroup();
     if cgroup.path.parent() != Some(&keeper.managed_root) || !cgroup.exists() {
         return Ok(false);

@@ -45,7 +45,7 @@ pub(super) fn upgrade(keeper: &Arc<Keeper>) -> Error {
     let error = execute(keeper, &program);
 
     keeper.worker.revive();
-    match worker::start(keeper) {
+    match worker::begin(keeper).and_then(|first| worker::wait(&first)) {
         Ok(()) => sessions::govern_all_soon(keeper),
         Err(error) => warn!("no worker runs; restart the daemon: {}", error.chain()),
     }

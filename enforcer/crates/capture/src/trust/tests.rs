@@ -164,3 +164,17 @@ fn the_callers_files_are_read_and_merged() {
     let trust = CallerTrust::from_environment(&environment);
     assert_eq!(trust.roots.matches("BEGIN CERTIFICATE").count(), 1);
 }
+
+/// A file or store that is added here is one more line there.
+#[test]
+fn the_unit_template_shows_every_place_that_we_cover() {
+    let template = include_str!("../../../../dist/enforcer-agent@.service");
+    let lines: Vec<&str> = template.lines().filter(|line| line.contains("/over/")).collect();
+    let places: Vec<&str> =
+        HOST_STORES.into_iter().chain(HOST_FILES).chain(["etc/resolv.conf", "etc/nsswitch.conf"]).collect();
+    for place in &places {
+        let line = format!("BindReadOnlyPaths=-/run/enforcer/units/%n/over/{place}:/{place}");
+        assert!(lines.contains(&line.as_str()), "{line}");
+    }
+    assert_eq!(lines.len(), places.len(), "{lines:?}");
+}

@@ -204,6 +204,8 @@ fn shared_users(cgroup: &Path, processes: &[Process]) -> Vec<String> {
         let Ok(process) = entry.metadata() else { continue };
         if users.contains(&process.uid())
             && !cgroup::of_process(pid, &hierarchy).is_ok_and(|path| path.starts_with(cgroup))
+            // Not one that ended while it was looked at.
+            && entry.metadata().is_ok()
         {
             shared.insert(process.uid());
         }

@@ -1,22 +1,25 @@
 //! What is held of one attached cgroup while the keeper runs.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, MutexGuard};
 
 use super::grade;
 use super::namespaces::Served;
+use super::trust::Trust;
 use crate::Error;
 use crate::keeper::Keeper;
 use crate::kernel::Attachment;
 use crate::message::{Attached, ToWorker};
-use crate::session::{Changes, Record};
+use crate::session::Record;
 
 #[derive(Debug)]
 pub(in crate::keeper) struct Live {
     pub(super) attachment: Attachment,
-    /// What was done that detaching takes back, and what could not be done.
-    changes: Mutex<Changes>,
+    /// Sockets from before that could not be ended, in words for a person.
+    open_sockets: Mutex<Vec<String>>,
+    trust: Mutex<Trust>,
     namespaces: Mutex<Vec<Served>>,
     /// Why it is weak, as of the last thorough look.
     weak: Mutex<Vec<String>>,
@@ -29,12 +32,13 @@ pub(in crate::keeper) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(attachment: Attachment, changes: Changes) -> Self {
+    pub(super) fn new(attachment: Attachment, open_sockets: Vec<String>) -> Self {
         // One waiting word is enough: a look sees everything that is there then.
         let (wake, waiting) = mpsc::sync_channel(1);
         Live {
             attachment,
-            changes: Mutex::new(changes),
+            open_sockets: Mutex::new(open_sockets),
+            trust: Mutex::default(),
             namespaces: Mutex::default(),
             weak: Mutex::default(),
             told: Mutex::default(),
@@ -85,14 +89,19 @@ impl Live {
         self.tell(keeper, record);
     }
 
-    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
-        // Replaced as a whole.
-        self.changes.lock().unwrap_or_else(|e| e.into_inner())
+    pub(super) fn found_open(&self, sockets: Vec<String>) {
+        *self.open_sockets.lock().unwrap_or_else(|e| e.into_inner()) = sockets;
+    }
+
+    /// Mounts trust where it is missing; answers with the places. `all`: also where it failed before.
+    pub(super) fn trust(&self, keeper: &Keeper, record: &Record, all: bool) -> Result<Vec<PathBuf>, Error> {
+        // Changed by one entry at a time; a panic leaves the others as they were.
+        self.trust.lock().unwrap_or_else(|e| e.into_inner()).look(keeper, record, all)
     }
 
     /// Finds out anew how firmly it is held.
     pub(super) fn grade(&self, record: &Record) {
-        let open_sockets = self.changes().open_sockets.clone();
+        let open_sockets = self.open_sockets.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let weak = grade::weak(self, record, &open_sockets);
         *self.weak.lock().unwrap_or_else(|e| e.into_inner()) = weak;
     }
@@ -100,6 +109,7 @@ impl Live {
     fn stand(&self, record: &Record) -> Attached {
         let namespaces = self.namespaces().iter().map(Served::shown).collect();
         let weak = self.weak.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        Attached { cgroup: record.cgroup.clone(), weak, namespaces }
+        let untrusted = self.trust.lock().unwrap_or_else(|e| e.into_inner()).missing();
+        Attached { cgroup: record.cgroup.clone(), weak, untrusted, namespaces }
     }
 }

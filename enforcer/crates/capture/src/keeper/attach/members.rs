@@ -33,8 +33,9 @@ pub(super) fn is_private(inode: u64, cgroup: &Path) -> io::Result<bool> {
     let hierarchy = cgroup::hierarchy().map_err(io::Error::other)?;
     for entry in fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if netns_of(pid).is_ok_and(|other| other == inode)
-            && !cgroup::of_process(pid, &hierarchy).is_ok_and(|path| path.starts_with(cgroup))
+        let here = || netns_of(pid).is_ok_and(|other| other == inode);
+        // One that ended while it was looked at has no cgroup to be seen, and is not there any more.
+        if here() && !cgroup::of_process(pid, &hierarchy).is_ok_and(|path| path.starts_with(cgroup)) && here()
         {
             return Ok(false);
         }

@@ -9,6 +9,7 @@
 //! | `sockets` | the end of what was open before |
 //! | `table` | its nftables table in a namespace, loaded again when somebody has changed it |
 //! | `trust` | our root in its trust stores, by mounts that it alone sees |
+//! | `unit` | what the programs of a unit are to see, as files |
 //! | `grade` | `strict` or `weak`, with each reason |
 //! | `watch` | the look at it each second, and its end |
 //! | `workload` | what its policy may select it by |
@@ -24,6 +25,7 @@ mod sockets;
 mod table;
 mod target;
 mod trust;
+mod unit;
 mod watch;
 mod workload;
 
@@ -34,7 +36,7 @@ use tracing::{error, info, warn};
 
 use super::Keeper;
 use super::hand_over::Inherited;
-use super::sessions::{Running, Standing, govern, prepare};
+use super::sessions::{Prepared, Running, Standing, govern, prepare};
 use crate::Error;
 use crate::attach::{Attach, Detach, Report};
 use crate::cgroup;
@@ -47,10 +49,12 @@ pub(super) use live::Live;
 pub(super) use namespaces::Served;
 pub(super) use watch::follow_new_namespaces;
 
-/// Governs what runs in a cgroup, as an agent.
-pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Error> {
+/// Governs what runs in a cgroup, as an agent. `caller`: the process that asks.
+pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach, caller: u32) -> Result<Report, Error> {
     keeper.programs.verify()?;
     asked.agent.as_deref().map_or(Ok(()), identity::check_name)?;
+    asked.unit.as_deref().map_or(Ok(()), unit::check_name)?;
+    watch::end_gone(keeper);
     let cgroup = target::check(keeper, &asked.cgroup)?;
     let processes = cgroup::processes(&cgroup).doing(|| format!("list what runs in {}", cgroup.display()))?;
     let workload = workload::of(&cgroup, &processes, asked.container.clone())?;
@@ -67,9 +71,9 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
         },
         cgroup,
         pid: processes.first().copied().unwrap_or(0),
-        attached: Some(Changes::default()),
+        attached: Some(Changes { open_sockets: Vec::new(), unit: asked.unit.clone() }),
     };
-    let outcome = hold(keeper, &mut record, &prepared.ca_pem);
+    let outcome = hold(keeper, &mut record, prepared, caller);
     if let Ok(report) = &outcome {
         let (session, mode) = (&report.session, report.attached.mode());
         info!(session, cgroup = %record.cgroup.display(), mode, "attached");
@@ -80,17 +84,21 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach) -> Result<Report, Err
     outcome
 }
 
-fn hold(keeper: &Arc<Keeper>, record: &mut Record, ca_pem: &str) -> Result<Report, Error> {
+fn hold(keeper: &Arc<Keeper>, record: &mut Record, prepared: Prepared, caller: u32) -> Result<Report, Error> {
     record.save(&keeper.paths)?;
-    let running = raise(keeper, record, &mut Inherited::default())?;
+    trust::prepare(keeper, record, &prepared.ca_pem)?;
+    let running = raise(keeper, record, &Inherited::default())?;
     let live = running.attached.as_ref().expect("`raise` makes attached sessions");
     // Before it may connect again: what it opens then is governed, and is not ended.
-    let swept = sockets::sweep(&record.cgroup, live.namespaces().iter().map(Served::netns))
+    let swept = sockets::sweep(&record.cgroup, live.namespaces().iter().map(Served::netns), caller)
         .doing(|| "end the sockets that are open".into())?;
-    let installed = trust::install(keeper, record, ca_pem)?;
-    *live.changes() = Changes { open_sockets: swept.left, mounts: installed.mounts };
-    record.attached = Some(live.changes().clone());
+    if let Some(changes) = &mut record.attached {
+        changes.open_sockets.clone_from(&swept.left);
+    }
     record.save(&keeper.paths)?;
+    live.found_open(swept.left);
+    let trusted_at = live.trust(keeper, record, true)?;
+    unit::write(keeper, record, prepared)?;
     if let Standing::Off { message, hint } = govern(keeper, &running)? {
         return Err(Error::Refused { message, hint, exit_code: 125 });
     }
@@ -104,20 +112,20 @@ fn hold(keeper: &Arc<Keeper>, record: &mut Record, ca_pem: &str) -> Result<Repor
         attached,
         processes: cgroup::processes(&record.cgroup).map_or(0, |all| all.len()),
         sockets_ended: swept.ended,
-        trusted_at: live.changes().mounts.iter().flat_map(|mount| mount.points.clone()).collect(),
-        untrusted: installed.missing,
+        trusted_at,
+        unit: unit::place(keeper, record),
     })
 }
 
 /// Attaches the programs, and opens what is needed in the namespaces in use. The session is known from then on.
-fn raise(keeper: &Arc<Keeper>, record: &Record, inherited: &mut Inherited) -> Result<Arc<Running>, Error> {
+fn raise(keeper: &Arc<Keeper>, record: &Record, inherited: &Inherited) -> Result<Arc<Running>, Error> {
     let id = &record.session.id;
     let attachment = keeper.programs.attach(id, &record.cgroup)?;
     if attachment.cgroup_id() != record.session.cgroup_id {
         return Err(Error::refused("the cgroup was made anew meanwhile", "attach it again"));
     }
-    let running =
-        Running::attached(record.clone(), Live::new(attachment, record.attached.clone().unwrap_or_default()));
+    let open_sockets = record.attached.clone().unwrap_or_default().open_sockets;
+    let running = Running::attached(record.clone(), Live::new(attachment, open_sockets));
     // Known before there is anything in a namespace to be taken back.
     keeper.sessions().insert(id.clone(), Arc::clone(&running));
     keeper.tell_status();
@@ -160,7 +168,7 @@ pub(super) fn detach(keeper: &Keeper, asked: &Detach) -> Result<Vec<String>, Err
 }
 
 /// Takes up what an earlier keeper attached. What cannot be taken up stays denied.
-pub(super) fn take_up(keeper: &Arc<Keeper>, record: Record, inherited: &mut Inherited) {
+pub(super) fn take_up(keeper: &Arc<Keeper>, record: Record, inherited: &Inherited) {
     let session = record.session.id.clone();
     if !record.cgroup().exists() {
         watch::end(keeper, &record, None);

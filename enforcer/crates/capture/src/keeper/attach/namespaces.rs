@@ -43,12 +43,7 @@ pub(in crate::keeper) struct Served {
 
 impl Live {
     /// Brings what we listen in together with what the session's processes are in.
-    pub(super) fn look(
-        &self,
-        keeper: &Keeper,
-        record: &Record,
-        inherited: &mut Inherited,
-    ) -> Result<(), Error> {
+    pub(super) fn look(&self, keeper: &Keeper, record: &Record, inherited: &Inherited) -> Result<(), Error> {
         let in_use =
             members::in_use(&record.cgroup).doing(|| "see the session's network namespaces".into())?;
         let mut namespaces = self.namespaces();
@@ -151,7 +146,7 @@ impl Served {
         live: &Live,
         record: &Record,
         pid: u32,
-        inherited: &mut Inherited,
+        inherited: &Inherited,
     ) -> Result<Self, Error> {
         let doing = || format!("enter the network namespace of process {pid}");
         let netns = Netns::of_process(pid).doing(doing)?;
@@ -282,7 +277,7 @@ fn handed_over(
     record: &Record,
     netns: &Netns,
     private: bool,
-    inherited: &mut Inherited,
+    inherited: &Inherited,
 ) -> Result<Option<Listeners>, Error> {
     let Some(before) = keeper.programs.admitted(record.session.cgroup_id, netns.cookie)? else {
         return Ok(None);

@@ -24,16 +24,18 @@ pub(super) struct Swept {
     pub(super) left: Vec<String>,
 }
 
-/// Ends what the processes of the cgroup, or it itself, have open in these namespaces.
+/// Ends what the processes of the cgroup, or it itself, have open in these namespaces. What only `caller` holds, which asked for this and
+/// ends with our answer, is not told of: a unit that attaches itself does it by a process of root's in its own cgroup.
 pub(super) fn sweep<'a>(
     cgroup: &Path,
     namespaces: impl Iterator<Item = &'a Netns> + Clone,
+    caller: u32,
 ) -> io::Result<Swept> {
     let cgroups: BTreeSet<u64> = cgroup::ids(cgroup)?.into_iter().collect();
     let mut swept = Swept::default();
     let mut known = Known::default();
     for _ in 0..ROUNDS {
-        let held = held(cgroup)?;
+        let held = held(cgroup, None)?;
         let mut ended = 0;
         for netns in namespaces.clone() {
             let (done, here) = netns.within(|| sweep_here(&cgroups, &held))?;
@@ -46,7 +48,7 @@ pub(super) fn sweep<'a>(
             break;
         }
     }
-    swept.left = left(&held(cgroup)?, &known);
+    swept.left = left(&held(cgroup, Some(caller))?, &known);
     Ok(swept)
 }
 
@@ -83,9 +85,9 @@ fn sweep_here(cgroups: &BTreeSet<u64>, held: &BTreeMap<u64, u32>) -> io::Result<
 }
 
 /// Inodes of all sockets that the cgroup's processes hold, each with one of them.
-fn held(cgroup: &Path) -> io::Result<BTreeMap<u64, u32>> {
+fn held(cgroup: &Path, but: Option<u32>) -> io::Result<BTreeMap<u64, u32>> {
     let mut found = BTreeMap::new();
-    for pid in cgroup::processes(cgroup)? {
+    for pid in cgroup::processes(cgroup)?.into_iter().filter(|pid| Some(*pid) != but) {
         // It may be gone by now.
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             if let Ok(target) = fs::read_link(entry.path())

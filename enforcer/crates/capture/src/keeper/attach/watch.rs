@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use tracing::{error, info, warn};
 
-use super::trust;
+use super::{trust, unit};
 use crate::Error;
 use crate::error::Doing;
 use crate::events::NewNamespaces;
@@ -47,15 +47,18 @@ fn watch(keeper: &Arc<Keeper>, running: &Running) {
             return;
         }
         if !record.cgroup().exists() {
-            if keeper.sessions().remove(session).is_some() {
-                end(keeper, record, Some(running));
-                info!(session, "the attached cgroup is gone: session ended");
-            }
-            return;
+            return gone(keeper, running);
         }
-        let mut looked =
-            live.look(keeper, record, &mut Inherited::default()).and_then(|()| live.serve(keeper, record));
-        if look % THOROUGH == 0 {
+        let thorough = look % THOROUGH == 0;
+        let mut looked = live.look(keeper, record, &Inherited::default());
+        // Before it may connect from where it is new.
+        match live.trust(keeper, record, thorough) {
+            Ok(places) if places.is_empty() => {}
+            Ok(places) => info!(session, ?places, "trust mounted"),
+            Err(error) => warn!(session, "{}", error.chain()),
+        }
+        looked = looked.and_then(|()| live.serve(keeper, record));
+        if thorough {
             looked = looked.and(live.look_around(keeper, record));
             live.grade(record);
         }
@@ -63,6 +66,27 @@ fn watch(keeper: &Arc<Keeper>, running: &Running) {
             warn!(session, "{}", error.chain());
         }
         live.tell(keeper, record);
+    }
+}
+
+/// Ends the session of a cgroup that is gone, unless somebody else does.
+fn gone(keeper: &Keeper, running: &Running) {
+    let session = &running.record.session.id;
+    if keeper.sessions().remove(session).is_some() {
+        end(keeper, &running.record, Some(running));
+        keeper.tell_status();
+        info!(session, "the attached cgroup is gone: session ended");
+    }
+}
+
+/// Whoever attaches may be the successor of what has just ended, in a cgroup of the same name.
+pub(super) fn end_gone(keeper: &Keeper) {
+    let attached: Vec<_> =
+        keeper.sessions().values().filter(|running| running.attached.is_some()).cloned().collect();
+    for running in attached {
+        if !running.record.cgroup().exists() {
+            gone(keeper, &running);
+        }
     }
 }
 
@@ -80,12 +104,15 @@ pub(super) fn end(keeper: &Keeper, record: &Record, running: Option<&Running>) -
     if let Err(error) = keeper.programs.release(session.cgroup_id) {
         complain("release the cgroup in the kernel", &error);
     }
+    if let Err(error) = trust::remove(keeper, record) {
+        complain("take back the trust", &error.chain());
+    }
+    if let Err(error) = unit::forget(keeper, record) {
+        complain("take back what the unit's programs see", &error);
+    }
     if let Some(live) = running.and_then(|running| running.attached.as_ref()) {
         live.ended.store(true, Ordering::SeqCst);
         live.look_soon();
-        if let Err(error) = trust::remove(record, &live.changes().mounts) {
-            complain("take back the trust", &error.chain());
-        }
         for served in live.namespaces().drain(..) {
             if let Err(error) = served.leave(keeper, live, session) {
                 complain("leave a network namespace", &error.chain());

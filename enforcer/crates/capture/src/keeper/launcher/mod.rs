@@ -101,8 +101,8 @@ fn attend(keeper: &Arc<Keeper>, admitted: Admitted, channel: &Arc<Channel>) {
         Some(Request::Launch(asked)) => {
             launch(keeper, *asked).map(|started| accompany(channel, admitted, started))
         }
-        Some(Request::Attach(asked)) => {
-            let report = attach::attach(keeper, &asked)?;
+        Some(Request::Attach(asked, caller)) => {
+            let report = attach::attach(keeper, &asked, caller)?;
             tell(channel, &FromKeeper::Attached(report), &[]);
             Ok(())
         }

@@ -24,7 +24,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// What a caller wants.
 pub(super) enum Request {
     Launch(Box<Asked>),
-    Attach(Attach),
+    /// And the process that asks.
+    Attach(Attach, u32),
     Detach(Detach),
 }
 
@@ -67,7 +68,7 @@ pub(super) fn receive(keeper: &Keeper, channel: &Channel) -> Result<Option<Reque
         FromCaller::Attach(attach) => {
             same_version(attach.protocol)?;
             root_only(peer.uid, "attach")?;
-            Ok(Some(Request::Attach(attach)))
+            Ok(Some(Request::Attach(attach, peer.pid)))
         }
         FromCaller::Detach(detach) => {
             same_version(detach.protocol)?;

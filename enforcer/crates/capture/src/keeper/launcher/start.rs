@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio as ChildStdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +16,17 @@ use crate::Error;
 use crate::cgroup::Cgroup;
 use crate::channel::Channel;
 use crate::error::Doing;
-use crate::etc;
 use crate::forward::{Forward, Publish};
 use crate::init::{Report, Spec};
 use crate::keeper::Keeper;
+use crate::keeper::files::{self, Files};
 use crate::keeper::sessions::{self, Prepared, Running, Standing, govern, open_listeners, prepare, watch};
 use crate::launch::{Stdio, Text};
 use crate::message::{Session, User, Workload};
 use crate::netns::Netns;
 use crate::session::{self, Record};
 use crate::sys;
-use crate::trust::{self, Bind};
+use crate::trust;
 
 /// From fork to exec, on a machine that is very busy.
 const INIT: Duration = Duration::from_secs(30);
@@ -79,10 +77,11 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
         pid: 0,
         attached: None,
     };
-    let session_files = files(keeper, &asked, &id, &ca_pem, &guide);
-    let outcome = session_files.and_then(|files| {
+    let dir = keeper.paths.trust().join(&id);
+    let made = files::make(keeper, &dir, &ca_pem, &guide, &asked.launch.trust, Some(&asked.identity));
+    let outcome = made.and_then(|files| {
         let environment = compose(keeper, &asked, &id, &files, environment);
-        start(keeper, asked, &mut record, Files { unix, ..files }, environment)
+        start(keeper, asked, &mut record, files, unix, environment)
     });
     if outcome.is_err() {
         keeper.sessions().remove(&id);
@@ -91,29 +90,7 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
     outcome
 }
 
-/// What the session's directory holds.
-struct Files {
-    trust: trust::Trust,
-    binds: Vec<Bind>,
-    /// Of the host's, by the policy.
-    unix: Vec<PathBuf>,
-}
-
-fn files(keeper: &Keeper, asked: &Asked, id: &str, ca_pem: &str, guide: &str) -> Result<Files, Error> {
-    let dir = keeper.paths.trust().join(id);
-    let doing = || format!("make the session's files in {}", dir.display());
-    let shown_at = keeper.paths.trust();
-    let trust = trust::build(&dir, &shown_at, Path::new("/"), ca_pem, &asked.launch.trust).doing(doing)?;
-    let mut binds = trust.binds.clone();
-    binds.extend(etc::build(&dir, &asked.identity).doing(doing)?);
-    let guide_file = dir.join("guide.md");
-    fs::write(&guide_file, guide)
-        .and_then(|()| fs::set_permissions(&guide_file, fs::Permissions::from_mode(0o644)))
-        .doing(doing)?;
-    Ok(Files { trust, binds, unix: Vec::new() })
-}
-
-/// The caller's environment, then who the agent is, then what makes it trust us, then the worker's placeholders.
+/// The caller's environment, then who the agent is, then the session's variables.
 fn compose(
     keeper: &Keeper,
     asked: &Asked,
@@ -133,12 +110,9 @@ fn compose(
     all.insert("USER".into(), name.into());
     all.insert("LOGNAME".into(), name.into());
     all.insert("XDG_RUNTIME_DIR".into(), format!("/run/user/{}", identity.uid).into());
-    for (name, value) in files.trust.environment.iter().cloned().chain(placeholders) {
+    for (name, value) in files::variables(keeper, files, placeholders, &asked.launch.agent, id) {
         trust::merge(&mut all, name, value);
     }
-    all.insert("ENFORCER_AGENT".into(), asked.launch.agent.clone().into());
-    all.insert("ENFORCER_SESSION".into(), id.into());
-    all.insert("ENFORCER_GUIDE".into(), keeper.paths.trust().join("guide.md").into());
     all.into_iter().map(|(name, value)| (Text(name), Text(value))).collect()
 }
 
@@ -148,6 +122,7 @@ fn start(
     asked: Asked,
     record: &mut Record,
     files: Files,
+    unix: Vec<PathBuf>,
     env: Vec<(Text, Text)>,
 ) -> Result<Started, Error> {
     let id = record.session.id.clone();
@@ -188,7 +163,7 @@ fn start(
         run_dir: keeper.paths.run_dir.clone(),
         trust: files.trust.dir,
         binds: files.binds,
-        unix: files.unix,
+        unix,
     };
     let (child, pidfd) = spawn(keeper, &spec, asked.stdio, &asked.cwd, &netns, &cgroup)?;
     record.pid = child.id();

@@ -16,7 +16,7 @@ use crate::error::Doing;
 use crate::message::{ToKeeper, ToWorker};
 use crate::sys;
 
-pub(super) use supervise::start;
+pub(super) use supervise::{begin, wait};
 
 /// A worker answers in milliseconds; compiling large policies takes the longest.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -73,8 +73,10 @@ impl Worker {
             let not_ready = |state: &mut State| {
                 !state.over && !state.stopping && !state.line.as_ref().is_some_and(|line| line.ready)
             };
+            // Sessions of before wait for the first.
+            let limit = if state.generation > 1 { RESTART } else { supervise::FIRST_READY };
             let (mut state, _) =
-                self.changed.wait_timeout_while(state, RESTART, not_ready).unwrap_or_else(|e| e.into_inner());
+                self.changed.wait_timeout_while(state, limit, not_ready).unwrap_or_else(|e| e.into_inner());
             state.next_seq += 1;
             let (seq, generation) = (state.next_seq, state.generation);
             let Some(line) = state.line.as_mut().filter(|line| line.ready) else { return Err(away()) };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags};
@@ -19,7 +19,7 @@ use crate::message::{Received, ToKeeper, ToWorker};
 use crate::sys;
 
 /// First start: rebuilding the receipts' index may take a while.
-const FIRST_READY: Duration = Duration::from_secs(90);
+pub(super) const FIRST_READY: Duration = Duration::from_secs(90);
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A worker that lived this long was not broken from the start.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -36,8 +36,11 @@ const PASSED: [&str; 9] = [
     "JOURNAL_STREAM",
 ];
 
-/// Starts the worker and the thread that keeps it running; returns when the worker serves.
-pub(in crate::keeper) fn start(keeper: &Arc<Keeper>) -> Result<(), Error> {
+/// How the first worker fared.
+pub(in crate::keeper) type First = Receiver<Result<(), Error>>;
+
+/// Starts the worker and the thread that keeps it running.
+pub(in crate::keeper) fn begin(keeper: &Arc<Keeper>) -> Result<First, Error> {
     let (first, ready) = mpsc::channel();
     let keeper = Arc::clone(keeper);
     // The worker dies with the thread that started it (PR_SET_PDEATHSIG): this one lives as long as the keeper.
@@ -52,7 +55,12 @@ pub(in crate::keeper) fn start(keeper: &Arc<Keeper>) -> Result<(), Error> {
             keeper.worker.changed.notify_all();
         })
         .doing(|| "start a thread".into())?;
-    match ready.recv_timeout(FIRST_READY) {
+    Ok(ready)
+}
+
+/// Returns when the worker serves.
+pub(in crate::keeper) fn wait(first: &First) -> Result<(), Error> {
+    match first.recv_timeout(FIRST_READY) {
         Ok(outcome) => outcome,
         Err(_) => Err(Error::refused(
             format!("the worker was not ready within {} s", FIRST_READY.as_secs()),
