@@ -240,7 +240,10 @@ fn check_credential(file: &File, declared: &[At<Name>], used: &At<String>, repor
             .label("not under `credentials:`");
     report.push(match nearest(&used.value, declared.iter().map(|name| name.value.as_str())) {
         Some(near) => finding.hint(format!("did you mean `{near}`?")),
-        None => finding,
+        None => finding.hint(format!(
+            "declare it: `credentials: {{ {}: {{ bearer: {{ secret: NAME }} }} }}`",
+            used.value
+        )),
     });
 }
 

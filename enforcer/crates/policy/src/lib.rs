@@ -23,6 +23,7 @@ mod decide;
 mod diagnostics;
 mod document;
 mod doh;
+mod effective;
 mod explain;
 mod layout;
 mod learn;
@@ -51,6 +52,7 @@ pub use compare::{Change, Class, Comparison, compare};
 pub use decide::{Observed, WouldDeny};
 pub use diagnostics::{Finding, Report};
 pub use doh::DNS_OVER_HTTPS;
+pub use effective::effective;
 pub use explain::Explanation;
 pub use layout::format;
 pub use learn::{Seen, Suggestion, Unused, recorded, suggest, unused};
@@ -61,7 +63,7 @@ pub use policy::{
     AgentPolicy, Budget, Compiled, CredentialKind, CredentialSpec, Decision, Durability, JsonPath, Mode,
     NameMatch, Pattern, Place, PolicySet, Rate, ResponseRules, Rule, Source, Step,
 };
-pub use schema::schema;
+pub use schema::{catalogue_schema, schema};
 pub use select::{Container, Unselected, User, Workload};
 pub use tunnel::{Endpoint, Relay, Route};
 pub use window::Moment;

@@ -6,14 +6,23 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::document::{Form, POLICY, Shape, Text};
+use crate::document::{CATALOGUE, Form, POLICY, Shape, Text};
 
 /// The schema of a policy file. The same text at every call.
 pub fn schema() -> Value {
-    let mut schema = object(&POLICY);
+    of_file(&POLICY, "enforcer policy", "What one agent may do. What no rule allows is refused.")
+}
+
+/// The schema of a catalogue, `services/NAME.yaml`.
+pub fn catalogue_schema() -> Value {
+    of_file(&CATALOGUE, "enforcer catalogue", "What the requests of one service are called.")
+}
+
+fn of_file(shape: &Shape, title: &str, about: &str) -> Value {
+    let mut schema = object(shape);
     schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-    schema.insert("title".into(), json!("enforcer policy"));
-    schema.insert("description".into(), json!("What one agent may do. What no rule allows is refused."));
+    schema.insert("title".into(), json!(title));
+    schema.insert("description".into(), json!(about));
     Value::Object(schema)
 }
 
@@ -78,7 +87,11 @@ fn list(items: &Form) -> Map<String, Value> {
 }
 
 fn text(text: &Text) -> Value {
-    let written = json!({ "type": "string", "pattern": text.pattern, "examples": text.examples });
+    let mut written = json!({ "type": "string", "pattern": text.pattern, "examples": text.examples });
+    if let Some(example) = text.examples.first() {
+        // What editors say in the place of the pattern.
+        written["patternErrorMessage"] = json!(format!("write for example `{example}`"));
+    }
     match text.number {
         Some((least, most)) => {
             json!({ "anyOf": [written, { "type": "integer", "minimum": least, "maximum": most }] })

@@ -1,6 +1,9 @@
 //! Policies in parts: what other files add, whose line an error cites, and what may not be included.
 
+mod golden;
+
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use enforcer_policy::{Compiled, Decision, Library, Moment, PolicySet, Report, Request, Source};
 
@@ -320,4 +323,26 @@ fn a_resource_is_told_by_every_path_of_an_action() {
         let action = policy.action(&request, &policy.observe(&request, Moment::ANY), Moment::ANY);
         assert_eq!(action, Some(format!("jira/read-issue {key}")), "{url}");
     }
+}
+
+#[test]
+fn what_is_in_force_is_written_out_in_the_order_in_which_it_is_asked() {
+    let bot = "\
+version: 1
+agent: bot
+include: shared/more.yaml
+credentials: { c: { bearer: { secret: t } } }
+services:
+  notion: { credential: c, allow: [read-users, comment], deny: [delete-block], rate: { comment: 5/hour } }
+allow:
+  - { name: own, host: a.example, json: { n: { equals: 5 }, t: { equals: \"5\" } } }
+";
+    let sources = [Source { name: "etc/bot.yaml".into(), text: bot.into() }];
+    let file = |path: &str| Ok((path == "etc/shared/more.yaml").then(|| MORE.to_owned()));
+    let library = Library::load::<()>(&sources, file).expect("nothing fails to be read");
+    let text = enforcer_policy::effective(&sources[0], &library).unwrap_or_else(|report| panic!("{report}"));
+    golden::check(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/effective.yaml").as_path(), &text);
+    // What does not load has nothing in force.
+    let broken = Source { name: "etc/bot.yaml".into(), text: bot.replace("own,", "own, hosts: b,") };
+    assert!(enforcer_policy::effective(&broken, &library).is_err());
 }

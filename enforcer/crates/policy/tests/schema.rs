@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use enforcer_policy::{PolicySet, Source, schema};
+use enforcer_policy::{PolicySet, Source, catalogue_schema, schema};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -32,6 +32,27 @@ fn shipped_policies_are_valid() {
         let errors: Vec<String> =
             validator.iter_errors(&document(&text)).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+    }
+}
+
+#[test]
+fn shipped_catalogues_are_valid_and_slips_are_marked() {
+    let validator = jsonschema::draft202012::options().build(&catalogue_schema()).expect("the schema is one");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../policies/services");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.extension().is_some_and(|e| e == "yaml")) {
+        let catalogue = document(&std::fs::read_to_string(&path).unwrap());
+        let errors: Vec<String> =
+            validator.iter_errors(&catalogue).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{}: {errors:#?}", path.display());
+        for (place, wrong) in
+            [("kind", json!("raed")), ("requests", json!("get /a")), ("dangeros", json!("a"))]
+        {
+            let mut slipped = catalogue.clone();
+            let actions = slipped["actions"].as_object_mut().unwrap();
+            actions.values_mut().next().unwrap()[place] = wrong;
+            assert!(!validator.is_valid(&slipped), "{}: {place}", path.display());
+        }
     }
 }
 

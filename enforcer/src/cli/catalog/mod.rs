@@ -24,6 +24,8 @@ pub(super) enum CatalogCommand {
     Import(import::ImportArgs),
     /// Print the hosts your npm, pip and cargo install from, as settings of `packages`
     Registries,
+    /// Print the JSON Schema of catalogues, for editors and CI
+    Schema,
 }
 
 #[derive(Args, Debug)]
@@ -47,6 +49,10 @@ pub(super) fn catalog(command: &CatalogCommand, context: &Context, out: &mut Out
         CatalogCommand::Show(args) => show(args, context, out),
         CatalogCommand::Import(args) => import::import(args, context, out),
         CatalogCommand::Registries => registries::registries(context, out),
+        CatalogCommand::Schema => {
+            out.json(&enforcer_policy::catalogue_schema(), true)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -99,6 +99,20 @@ pub(super) fn in_force(context: &Context) -> Result<Vec<Source>, Failure> {
     yaml_files(&folder(context)?)?.iter().map(|path| read(path)).collect()
 }
 
+/// The policy of an agent in that folder; none also where there is no folder, as on a machine without the daemon.
+pub(super) fn of_agent(agent: &str, context: &Context) -> Result<Option<Source>, Failure> {
+    if !folder(context)?.exists() {
+        return Ok(None);
+    }
+    for source in in_force(context)? {
+        let compiled = compile(std::slice::from_ref(&source))?;
+        if compiled.is_ok_and(|compiled| compiled.set.agent(agent).is_some()) {
+            return Ok(Some(source));
+        }
+    }
+    Ok(None)
+}
+
 /// As the daemon lists them: hidden files are none.
 pub(in crate::cli) fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)

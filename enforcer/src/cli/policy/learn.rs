@@ -7,7 +7,7 @@ use clap::Args;
 use enforcer_policy::Source;
 use serde_json::json;
 
-use super::files::{compile, create, in_force, library};
+use super::files::{create, library, of_agent, read};
 use super::recorded::Recorded;
 use super::{count, invalid};
 use crate::cli::failure::FAILED;
@@ -30,16 +30,10 @@ pub(in crate::cli) struct LearnArgs {
 
 impl LearnArgs {
     fn current(&self, context: &Context) -> Result<Option<Source>, Failure> {
-        if let Some(path) = &self.policy {
-            return super::files::read(path).map(Some);
+        match &self.policy {
+            Some(path) => read(path).map(Some),
+            None => of_agent(&self.agent, context),
         }
-        for source in in_force(context)? {
-            let compiled = compile(std::slice::from_ref(&source))?;
-            if compiled.is_ok_and(|compiled| compiled.set.agent(&self.agent).is_some()) {
-                return Ok(Some(source));
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) mod files;
 mod layout;
 mod learn;
 mod recorded;
+mod show;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ use crate::text::shown;
 pub(super) enum PolicyCommand {
     /// Check policy files; needs no daemon
     Check(check::CheckArgs),
+    /// Print a policy, or with `--effective` every rule that it comes to
+    Show(show::ShowArgs),
     /// Say what would happen to a request, and by which rule
     Explain(explain::ExplainArgs),
     /// Ask the cases beside policies, and compare with what is expected
@@ -53,6 +56,7 @@ pub(super) enum PolicyCommand {
 pub(super) fn policy(command: PolicyCommand, context: &Context, out: &mut Output) -> Ended {
     match command {
         PolicyCommand::Check(args) => check::check(&args, context, out),
+        PolicyCommand::Show(args) => show::show(&args, context, out),
         PolicyCommand::Explain(args) => explain::explain(&args, context, out),
         PolicyCommand::Test(args) => test::test(&args, context, out),
         PolicyCommand::Audit(args) => audit::audit(&args, context, out),

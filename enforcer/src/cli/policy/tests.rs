@@ -32,6 +32,32 @@ fn the_schema_is_one_json_document() {
     assert_eq!(code, 0);
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema["properties"]["allow"]["items"]["properties"]["rate"].is_object());
+    let (code, text, _) = enforcer(&["catalog", "schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 0);
+    assert!(schema["properties"]["actions"]["additionalProperties"]["properties"]["kind"].is_object());
+}
+
+#[test]
+fn show_finds_a_policy_by_its_agent_and_writes_out_what_it_comes_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    let config = file(folder.path(), "enforcer.yaml", &format!("policy_dir: {}\n", policies.display()));
+    let path = in_parts(&policies);
+    let show = |what: &str, more: &[&str]| {
+        enforcer(&[&["policy", "show", "--config", &config, what][..], more].concat())
+    };
+    assert_eq!(show("bot", &[]), (0, IN_PARTS.to_owned(), String::new()));
+    assert_eq!(show(&path, &[]), show("bot", &[]));
+    let (code, text, error) = show("bot", &["--effective"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{text}");
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words} is not in\n{text}"));
+    // Services before what is included.
+    assert!(at("name: no-delete") < at("name: shop/order") && at("name: shop/order") < at("name: read"));
+    assert!(text.contains("shared/more.yaml:3") && text.contains("bot.yaml:5"), "{text}");
+    let (code, _, error) = show("nobody", &[]);
+    assert!(code == 1 && error.contains("nobody") && error.contains("enforcer agent"), "{error}");
 }
 
 const POLICY: &str = "version: 1\nagent: bot\nallow:\n  - name: read\n    host: api.example.com\n    methods: GET\n    paths: \"/items/**\"\n    rate: 5/min\n  - { name: spare, host: spare.example.com, rate: 5/min }\n";

@@ -17,9 +17,9 @@ const REQUEST: Text = text(
     &["POST /repos/{owner}/{repo}/pulls", "GET uploads /files/{path+}"],
 );
 
-pub(super) const SETTINGS: &Form = &Form::Named(&Form::Section(&SETTING));
+pub(super) const SETTINGS: &Form = &Form::Keyed(&Form::Section(&SETTING));
 
-const CATALOGUE: Shape = Shape::of(
+pub(crate) const CATALOGUE: Shape = Shape::of(
     "a catalogue",
     &[
         field("version", &Form::Words(&["1"]), "The version of the language: 1."),

@@ -3,8 +3,8 @@
 //! Absent and empty are different: an absent field is the caller's to interpret, an empty one
 //! (`methods:`, `methods: []`) is an error everywhere, because readers guess "none" and "all" alike.
 
-use super::At;
 use super::form::Shape;
+use super::{At, later};
 use crate::canon::shown;
 use crate::diagnostics::{File, Finding, Report, Span, is_bidi, nearest};
 use crate::name::Name;
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
             "`{word}` is part of the policy language, but this version cannot enforce it; \
              a policy that needs it is refused rather than weakened"
         );
-        self.error("E030", span, message);
+        self.error_with("E030", span, message, later::until_then(word));
     }
 
     /// Checks the keys of a mapping. `None`, after saying so, where there is nothing to read.

@@ -41,6 +41,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct RuleText {
     pub(crate) name: At<Name>,
+    /// as they were read, for showing
+    pub(crate) fields: Vec<Entry>,
     pub(crate) conditions: Conditions,
     /// where each pattern of `conditions.hosts` stands; empty where the rule names no host
     pub(crate) host_spans: Vec<Span>,
@@ -118,6 +120,7 @@ pub(super) fn read_named(
     let when = fields.get("when").and_then(|entry| when::read(r, entry));
     let rates = fields.get("rate").map(|entry| values::rates(r, entry, &templates)).unwrap_or_default();
     let rule = RuleText {
+        fields: fields.all().to_vec(),
         conditions: Conditions {
             carriage,
             hosts: hosts.iter().map(|host| host.value.clone()).collect(),

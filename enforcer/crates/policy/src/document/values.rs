@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::At;
 use super::form::{Text, text};
 use super::reader::Reader;
 use crate::canon::{Host, shown};
@@ -56,7 +57,7 @@ pub(super) fn rates(r: &mut Reader<'_>, entry: &Entry, templates: &[Template]) -
         let rate = match parse_rate(&text.value) {
             Ok(rate) => rate,
             Err(why) => {
-                r.error("E001", &text.span, why);
+                not_a_rate(r, &text, why);
                 continue;
             }
         };
@@ -86,7 +87,7 @@ pub(super) fn agent_rate(r: &mut Reader<'_>, entry: &Entry) -> Option<Rate> {
             None
         }
         Err(why) => {
-            r.error("E001", &text.span, why);
+            not_a_rate(r, &text, why);
             None
         }
     }
@@ -104,10 +105,33 @@ pub(super) fn agent_rates(r: &mut Reader<'_>, entry: &Entry) -> Vec<Rate> {
                 "`limits.rate` counts all requests of the agent; there is no path to count by",
                 "write `per` in the `rate` of a rule",
             ),
-            Err(why) => r.error("E001", &text.span, why),
+            Err(why) => not_a_rate(r, &text, why),
         }
     }
     rates
+}
+
+fn not_a_rate(r: &mut Reader<'_>, text: &At<String>, why: String) {
+    match meant(&text.value) {
+        Some(meant) => r.error_with("E001", &text.span, why, format!("did you mean `{meant}`?")),
+        None => r.error("E001", &text.span, why),
+    }
+}
+
+/// What `5 per hour`, `5/hours` or `5 / h` are meant to say.
+fn meant(text: &str) -> Option<String> {
+    let (count, rest) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let rest = rest.trim_start();
+    let unit = ["/", "per ", "a ", "an "].iter().find_map(|word| rest.strip_prefix(word))?.trim();
+    let unit = match unit {
+        "m" | "mins" | "minutes" => "min",
+        "h" | "hr" | "hours" => "hour",
+        "d" | "days" => "day",
+        "secs" | "seconds" => "s",
+        other => other,
+    };
+    let meant = format!("{count}/{unit}");
+    (meant != text && parse_rate(&meant).is_ok()).then_some(meant)
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, StructureStyle};
 
 use crate::document::{Form, Shape};
+use crate::yaml::quoted;
 
 pub(super) struct Tree {
     pub(super) root: Piece,
@@ -352,21 +353,4 @@ fn collect<'t>(piece: &'t Piece, found: &mut Vec<&'t str>) {
         collect(&slot.value, found);
     }
     found.extend(tail.iter().map(|remark| remark.text.as_str()));
-}
-
-/// As a double-quoted text on one line.
-fn quoted(value: &str) -> String {
-    let mut out = String::from("\"");
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

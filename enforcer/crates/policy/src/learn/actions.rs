@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::suggest::{Place, moments, quoted};
+use super::suggest::{Place, moments};
 use super::{Seen, rates};
 use crate::catalog::{Action, Catalogue, SERVICES, Shelf};
 use crate::diagnostics::{File, Report};
 use crate::policy::{AgentPolicy, Source};
-use crate::yaml::{self, Node, Value};
+use crate::yaml::{self, Node, Value, flow, mapping, word};
 
 /// More resources than people list are all of their owner's.
 const MOST_LISTED: usize = 12;
@@ -83,26 +83,6 @@ pub(super) fn denied(source: &Source) -> Denied {
         denied.insert(entry.key, text);
     }
     denied
-}
-
-/// A value on one line.
-fn flow(node: &Node) -> String {
-    match &node.value {
-        Value::Null => "null".to_owned(),
-        Value::Scalar(text) if node.quoted => format!("{text:?}"),
-        Value::Scalar(text) => quoted(text),
-        Value::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
-        Value::Map(entries) => mapping(entries),
-    }
-}
-
-fn mapping(entries: &[yaml::Entry]) -> String {
-    if entries.is_empty() {
-        return String::new();
-    }
-    let fields: Vec<String> =
-        entries.iter().map(|entry| format!("{}: {}", quoted(&entry.key), flow(&entry.value))).collect();
-    format!("{{ {} }}", fields.join(", "))
 }
 
 fn catalogues(shelf: Shelf<'_>, policy: Option<&AgentPolicy>) -> Vec<Arc<Catalogue>> {
@@ -182,7 +162,7 @@ fn write(entries: &BTreeMap<Entry, Actions<'_>>, denied: Denied) -> String {
             text.push_str(&format!("    settings: {}\n", entry.settings));
         }
         if !entry.resources.is_empty() {
-            let resources: Vec<String> = entry.resources.iter().map(|resource| quoted(resource)).collect();
+            let resources: Vec<String> = entry.resources.iter().map(|resource| word(resource)).collect();
             text.push_str(&format!("    resources: [{}]\n", resources.join(", ")));
         }
         let names: Vec<&str> = actions.keys().map(String::as_str).collect();

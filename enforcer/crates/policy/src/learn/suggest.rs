@@ -11,7 +11,7 @@ use crate::catalog::Library;
 use crate::diagnostics::{File, Report};
 use crate::layout::format;
 use crate::policy::{AgentPolicy, Compiled, Decision, PolicySet, Source};
-use crate::yaml::{self, Value};
+use crate::yaml::{self, Value, word};
 
 /// Sections that a suggestion writes anew, or that only hold for the rules as they were.
 const OWN: &[&str] = &["version", "agent", "mode", "services", "allow", "tests"];
@@ -188,7 +188,7 @@ fn rule(place: &Place, methods: &[Method], group: &Group<'_>, names: &mut BTreeS
         paths.len(),
         if paths.len() == 1 { "path" } else { "paths" },
         name(place, methods, names),
-        quoted(&place.host.to_string()),
+        word(&place.host.to_string()),
     );
     if place.scheme == "http" {
         text.push_str("    protocol: http\n");
@@ -199,7 +199,7 @@ fn rule(place: &Place, methods: &[Method], group: &Group<'_>, names: &mut BTreeS
     }
     let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
     text.push_str(&format!("    methods: [{}]\n", methods.join(", ")));
-    let templates: Vec<String> = group.templates.iter().map(|template| quoted(template)).collect();
+    let templates: Vec<String> = group.templates.iter().map(|template| word(template)).collect();
     text.push_str(&format!("    paths: [{}]\n", templates.join(", ")));
     if group.seen.iter().any(|one| one.request.target.has_encoded_slash()) {
         text.push_str("    raw_path: true\n");
@@ -247,12 +247,6 @@ fn name(place: &Place, methods: &[Method], names: &mut BTreeSet<String>) -> Stri
         number += 1;
     }
     name
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    if starts_well && text.chars().all(plain) { text.to_owned() } else { format!("\"{text}\"") }
 }
 
 /// As a person would type it.

@@ -245,10 +245,10 @@ impl Conditions {
 
     /// Could a request match both? A `true` may be wrong, a `false` never is.
     pub(crate) fn overlaps(&self, other: &Conditions) -> bool {
-        let read = |own: &Conditions, t: &Template| if own.raw_path { t.decoded() } else { t.clone() };
-        let either = self.raw_path || other.raw_path;
+        // What only one of them takes has no encoded slash.
+        let raw = self.raw_path && other.raw_path;
         self.overlaps_at(other, |own, given| {
-            own.overlaps(given) || either && read(self, own).overlaps(&read(other, given))
+            own.overlaps(given) || raw && own.decoded().overlaps(&given.decoded())
         })
     }
 

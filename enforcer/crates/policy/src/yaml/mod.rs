@@ -11,8 +11,10 @@ mod parse;
 #[cfg(test)]
 mod tests;
 mod words;
+mod write;
 
 pub(crate) use parse::parse;
+pub(crate) use write::{flow, mapping, quoted, word};
 
 use crate::diagnostics::Span;
 

@@ -135,7 +135,8 @@ impl Builder<'_> {
                             &node.span,
                             format!("the same key is written twice: {text}"),
                         )
-                        .also(self.file, &first, "first");
+                        .also(self.file, &first, "first")
+                        .hint("join the two, or remove one");
                         self.report.push(finding);
                     }
                 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Files of a folder with this ending, in order.
+#[allow(dead_code, reason = "not every test that has golden files lists a folder")]
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))

@@ -17,6 +17,7 @@ use crate::diagnostics::{File, Report};
 use crate::document::catalogue;
 use crate::matcher::Template;
 use crate::name::Name;
+use crate::yaml::quoted;
 pub use read::ImportError;
 use read::{Document, Operation};
 
@@ -178,10 +179,6 @@ fn sentence(text: &str) -> String {
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
     let plain = line.chars().filter(|c| !c.is_control() && !crate::diagnostics::is_bidi(*c));
     plain.take(MOST).collect()
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// For callers that show why nothing came out.
