@@ -159,7 +159,7 @@ fn micros(start: Instant) -> u64 {
 
 /// What the agent gets.
 pub enum Reply {
-    Text(Full<Bytes>, #[allow(dead_code, reason = "held until the text is sent")] InFlight),
+    Text(Full<Bytes>, #[allow(dead_code, reason = "held until the text is sent")] Option<InFlight>),
     Stream(Box<Tail<ScrubbedBody<Incoming>>>),
 }
 

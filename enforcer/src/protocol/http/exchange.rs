@@ -63,6 +63,7 @@ pub async fn exchange(
         let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code, reason).await;
         return manner.refuse(&refusal, in_flight, true);
     }
+    let wanted = upgrade::wanted(&mut parts);
     let mut asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {
@@ -78,7 +79,6 @@ pub async fn exchange(
     let watched = Watched::of(&connection, &asked.host);
     let touched = watched.as_ref().and_then(|watched| watched.wires.head(&parts).cloned());
     // Rules see the headers that are sent, so they are cleaned first.
-    let wanted = upgrade::wanted(&mut parts);
     headers::clean_request(&mut parts.headers);
     for (name, value) in &parts.headers {
         asked.headers.push(name.as_str(), value.as_bytes());
@@ -299,7 +299,8 @@ impl Manner {
     }
 
     fn refuse(self, refusal: &Refusal, in_flight: InFlight, close: bool) -> Response<Reply> {
-        let mut response = refusal.respond(self.grpc).map(|text| Reply::Text(Full::new(text), in_flight));
+        let mut response =
+            refusal.respond(self.grpc).map(|text| Reply::Text(Full::new(text), Some(in_flight)));
         if close && !self.http2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

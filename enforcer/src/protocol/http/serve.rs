@@ -82,6 +82,7 @@ pub async fn http2(stream: Stream, connection: Connection) {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_pending_accept_reset_streams(MAX_RESETS)
+        .enable_connect_protocol()
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     let mut serving = pin!(builder.serve_connection(io, service));

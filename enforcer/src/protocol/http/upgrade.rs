@@ -1,4 +1,4 @@
-//! The handshake of a WebSocket over HTTP/1, checked on both sides; its frames are `websocket`'s.
+//! The handshake of a WebSocket, over HTTP/1 or HTTP/2, checked on both sides; its frames are `websocket`'s.
 //!
 //! Extensions are not offered upstream, so no compressed frame hides an echo. Any other upgrade is
 //! ignored, as HTTP allows.
@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::answer::{Record, Reply};
 use super::headers;
@@ -28,35 +30,60 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A well-formed wish for a WebSocket.
 pub struct Wanted {
     agent: OnUpgrade,
-    accept: String,
+    over: Over,
+    /// `Sec-WebSocket-Key`, for the server.
+    key: String,
 }
 
-/// Takes the wish out of the head; `None`: there is none, or none that is valid.
+/// What the agent speaks. Servers are always asked over HTTP/1, which every one of them understands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Http1,
+    /// An extended CONNECT (RFC 8441), without key and accept.
+    Http2,
+}
+
+/// Takes the wish out of the head; `None`: there is none, or none that is valid. What was an extended CONNECT
+/// is a GET from here on, as over HTTP/1: rules, receipts and servers know it as that.
 pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
     let headers = &parts.headers;
     let one = |name: header::HeaderName| {
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
     };
-    let upgrades = one(header::UPGRADE).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
-    let connected = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")));
     let version = one(header::SEC_WEBSOCKET_VERSION) == Some("13");
-    // 16 bytes in base64.
-    let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="))?;
     let bare =
         !headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING);
-    let get = parts.method == http::Method::GET && parts.version == Version::HTTP_11;
-    if !(upgrades && connected && version && bare && get) {
+    if !(version && bare) {
         return None;
     }
-    let accept = accept_of(key);
+    let (over, key) = match (parts.version, &parts.method) {
+        (Version::HTTP_11, &Method::GET) => {
+            let upgrades = one(header::UPGRADE).is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket"));
+            let connected = headers
+                .get_all(header::CONNECTION)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .any(|value| value.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")));
+            // 16 bytes in base64.
+            let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with("=="));
+            (Over::Http1, key.filter(|_| upgrades && connected)?.to_owned())
+        }
+        (Version::HTTP_2, &Method::CONNECT) => {
+            let protocol = parts.extensions.get::<Protocol>()?;
+            (Over::Http2, (protocol.as_str() == "websocket").then(fresh_key)??)
+        }
+        _ => return None,
+    };
     let agent = parts.extensions.remove::<OnUpgrade>()?;
-    parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
-    Some(Wanted { agent, accept })
+    parts.method = Method::GET;
+    Some(Wanted { agent, over, key })
+}
+
+fn fresh_key() -> Option<String> {
+    let mut key = [0; 16];
+    SystemRandom::new().fill(&mut key).ok()?;
+    Some(String::from_utf8_lossy(&base64_padded(&key)).into_owned())
 }
 
 pub(crate) fn accept_of(key: &str) -> String {
@@ -68,9 +95,17 @@ pub(crate) fn accept_of(key: &str) -> String {
 impl Wanted {
     /// Into the cleaned head; the other fields of the handshake have stayed in it.
     pub fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(key) = HeaderValue::try_from(&self.key) {
+            headers.insert(header::SEC_WEBSOCKET_KEY, key);
+        }
+        headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        upgrades(headers);
     }
+}
+
+fn upgrades(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// What serves the WebSocket once it is open.
@@ -91,8 +126,9 @@ pub fn accept(
 ) -> Result<Response<Reply>, (Record, InFlight, String)> {
     let headers = response.headers();
     let to = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let accepted =
-        headers.get(header::SEC_WEBSOCKET_ACCEPT).is_some_and(|a| a.as_bytes() == wanted.accept.as_bytes());
+    let accepted = headers
+        .get(header::SEC_WEBSOCKET_ACCEPT)
+        .is_some_and(|a| a.as_bytes() == accept_of(&wanted.key).as_bytes());
     if !to || !accepted {
         return Err((
             record,
@@ -104,18 +140,32 @@ pub fn accept(
         return Err((record, in_flight, "the server uses WebSocket extensions it was not offered".into()));
     }
     let mut answer = Response::new(());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = response.headers().clone();
     headers::clean_response(answer.headers_mut());
     let (mut head, ()) = answer.into_parts();
     if let Err(error) = redact::scrub(&mut head, Empty::<Bytes>::new(), needles, None) {
         return Err((record, in_flight, error.to_string()));
     }
-    wanted.write(&mut head.headers);
-    in_flight.opens();
+    let (until_answered, until_ended) = match wanted.over {
+        Over::Http1 => {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+            upgrades(&mut head.headers);
+            in_flight.opens();
+            (Some(in_flight), None)
+        }
+        Over::Http2 => {
+            head.status = StatusCode::OK;
+            head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+            // A stream like others: its connection is in use, and it has a place among the agent's requests.
+            (None, Some(in_flight))
+        }
+    };
     let upstream = hyper::upgrade::on(response);
-    tokio::spawn(run(wanted.agent, upstream, open, record));
-    Ok(Response::from_parts(head, Reply::Text(Full::default(), in_flight)))
+    tokio::spawn(async move {
+        run(wanted.agent, upstream, open, record).await;
+        drop(until_ended);
+    });
+    Ok(Response::from_parts(head, Reply::Text(Full::default(), until_answered)))
 }
 
 async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {

@@ -1,16 +1,17 @@
 //! The clock of one agent connection: how long a head may take, how long it may idle, how long a
-//! write may stand. hyper has one timer for the first two; they differ by a factor of seven.
+//! write may stand, how long it may go on sending what was answered already. hyper has one timer for the first two; they differ by a factor of seven.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::PREFACE;
 use super::strict::Strict;
 use super::strict::head::Fault;
 use crate::proxy::Stream;
@@ -22,6 +23,11 @@ const HEAD: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// An agent that does not read for so long holds our buffers for nothing.
 const WRITE: Duration = Duration::from_secs(120);
+
+/// What an agent still sends of a body that nobody waits for is read for so long after the answer, and no longer than
+/// this between two pieces: a socket closed over unread bytes is reset, and the answer is lost with it.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_IDLE: Duration = Duration::from_secs(5);
 
 /// What reader and requests of one connection tell each other: how many requests began and how many
 /// are in flight, whether the last one changed the protocol, and why no more are read.
@@ -82,10 +88,23 @@ pub struct Watched {
     activity: Activity,
     /// In HTTP/1 bytes outside of a request are a head that has begun; in HTTP/2 they may be pings.
     strict: Option<Strict>,
+    /// Bytes of HTTP/2 so far, as long as the first frame is not known.
+    opening: usize,
     waiting: Waiting,
     /// Requests that had begun when `waiting` was set.
     begun: usize,
     stalled: Option<Idle>,
+    linger: Linger,
+}
+
+/// After the last answer.
+enum Linger {
+    NotYet,
+    /// Our side is shut; what comes is dropped.
+    Reading {
+        all: Idle,
+        idle: Idle,
+    },
 }
 
 enum Waiting {
@@ -104,7 +123,16 @@ impl Watched {
     }
 
     fn new(io: Stream, activity: Activity, strict: Option<Strict>) -> Self {
-        Watched { io, activity, strict, waiting: Waiting::Busy, begun: 0, stalled: None }
+        Watched {
+            io,
+            activity,
+            strict,
+            opening: 0,
+            waiting: Waiting::Busy,
+            begun: 0,
+            stalled: None,
+            linger: Linger::NotYet,
+        }
     }
 
     /// Reads, and says whether bytes came in, whole requests or not.
@@ -112,6 +140,11 @@ impl Watched {
         let Some(strict) = &mut self.strict else {
             let before = buf.filled().len();
             let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+            let came = buf.filled().get(before..).unwrap_or_default();
+            if let Err(fault) = first_frame(&mut self.opening, came) {
+                buf.set_filled(before);
+                return (Poll::Ready(Err(fault)), true);
+            }
             return (poll, buf.filled().len() > before);
         };
         let told = &self.activity.0;
@@ -125,6 +158,23 @@ impl Watched {
         };
         let poll = strict.poll_read(&mut self.io, cx, buf, &mut arrived, refuse);
         (poll, arrived)
+    }
+
+    /// Reads until the agent closes or had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Linger::Reading { all, idle } = &mut self.linger else { return Poll::Ready(()) };
+        let mut scrap = [0; 8 * 1024];
+        loop {
+            if all.poll_expired(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => idle.touch(),
+                Poll::Ready(_closed) => return Poll::Ready(()),
+                Poll::Pending => return idle.poll_expired(cx),
+            }
+        }
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -141,6 +191,21 @@ impl Watched {
                 Poll::Pending => Poll::Pending,
             },
         }
+    }
+}
+
+/// Behind the preface stands SETTINGS (RFC 9113, 3.4), which the library does not insist on. `so_far`: bytes before these.
+fn first_frame(so_far: &mut usize, came: &[u8]) -> io::Result<()> {
+    // Behind three bytes of length.
+    const KIND: usize = PREFACE.len() + 3;
+    const SETTINGS: u8 = 4;
+    let kind = KIND.checked_sub(*so_far).and_then(|at| came.get(at));
+    *so_far = so_far.saturating_add(came.len());
+    match kind {
+        Some(kind) if *kind != SETTINGS => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the first frame is not SETTINGS"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -208,6 +273,14 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        if matches!(this.linger, Linger::NotYet) {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            if !this.strict.as_ref().is_some_and(Strict::owes) {
+                return Poll::Ready(Ok(()));
+            }
+            this.linger = Linger::Reading { all: Idle::new(LINGER), idle: Idle::new(LINGER_IDLE) };
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }

@@ -204,3 +204,29 @@ async fn a_session_that_ends_takes_its_connections_with_it() {
     assert!(ended.await.expect("the stream ends").is_err());
     assert_eq!(world.receipts(1).await[0].outcome.as_ref().unwrap().end, "cancelled");
 }
+
+/// Many clients look for an answer only when all of their body is sent. A socket that is closed before that is reset.
+#[tokio::test]
+async fn a_refusal_is_there_to_be_read_when_the_whole_body_has_been_sent() {
+    let world = World::new().await;
+    let host = world.authority();
+    let body = vec![b'x'; 16 << 20];
+    for (what, head, answer) in [
+        ("a request no rule allows", format!("POST /nowhere HTTP/1.1\r\nhost: {host}\r\n"), "403"),
+        ("a request that is none", format!("POST /a#b HTTP/1.1\r\nhost: {host}\r\n"), "400"),
+        ("a body that is too large", format!("POST /small HTTP/1.1\r\nhost: {host}\r\n"), "413"),
+    ] {
+        let mut agent = world.tls("one", "api.test", &["http/1.1"]).await.unwrap();
+        let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+        agent.write_all(head.as_bytes()).await.unwrap();
+        agent.write_all(&body).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        agent.flush().await.unwrap();
+        let mut text = Vec::new();
+        agent.read_to_end(&mut text).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {answer} ")) && text.contains("request_id"),
+            "{what}: {text}"
+        );
+    }
+}

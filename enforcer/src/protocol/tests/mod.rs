@@ -6,6 +6,7 @@ mod certificates;
 mod connections;
 mod cuts;
 mod hostile;
+mod http2;
 mod limits;
 mod observed;
 mod requests;

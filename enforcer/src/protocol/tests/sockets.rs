@@ -91,6 +91,18 @@ pub(super) fn asking(world: &World, path: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
+/// The same over HTTP/2 (RFC 8441).
+fn connecting(world: &World, path: &str, protocol: &'static str) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method("CONNECT")
+        .uri(format!("https://{}{path}", world.authority()))
+        .extension(hyper::ext::Protocol::from_static(protocol))
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-extensions", "permessage-deflate")
+        .body(Full::default())
+        .unwrap()
+}
+
 /// An agent's end.
 pub(super) struct Socket {
     pub(super) io: Io,
@@ -98,6 +110,16 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    async fn over_http2(world: &World, path: &str) -> Self {
+        let mut agent = world.h2("one", "api.test").await;
+        let response = agent.send_request(connecting(world, path, "websocket")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        for field in ["sec-websocket-accept", "connection", "upgrade"] {
+            assert!(!response.headers().contains_key(field), "{field}");
+        }
+        Socket { io: TokioIo::new(hyper::upgrade::on(response).await.unwrap()), got: Vec::new() }
+    }
+
     pub(super) async fn open(world: &World, path: &str) -> Self {
         let mut agent = world.h1("one", "api.test").await;
         let response = agent.send_request(asking(world, path)).await.unwrap();
@@ -488,4 +510,86 @@ async fn when_the_enforcer_stops_it_says_so() {
     socket.frame().await;
     world.shutdown.cancel();
     assert_eq!(socket.closed().await, (1001, "enforcer: the enforcer is stopping".into()));
+}
+
+#[tokio::test]
+async fn over_http2_it_is_the_same_to_rules_receipts_and_servers() {
+    let world = World::new().await;
+    let mut agent = world.h2("one", "api.test").await;
+    for (path, protocol, status) in [
+        ("/open/websocket", "websocket", 403),
+        ("/nowhere/websocket", "websocket", 403),
+        ("/socket/websocket", "connect-udp", 400),
+        ("/socket/websocket", "", 400),
+    ] {
+        let response = agent.send_request(connecting(&world, path, protocol)).await.unwrap();
+        assert_eq!(response.status(), status, "{path} {protocol}");
+    }
+    let mut plain = connecting(&world, "/socket/websocket", "websocket");
+    plain.headers_mut().remove("sec-websocket-version");
+    assert_eq!(agent.send_request(plain).await.unwrap().status(), 400);
+    assert!(world.seen().is_empty());
+
+    let mut socket = Socket::over_http2(&world, "/socket/websocket").await;
+    let large = vec![b'x'; 300_000];
+    for (first, payload) in [(0x81, &b"hello"[..]), (0x89, b"ping"), (0x82, &large)] {
+        socket.send(first, payload).await;
+        assert_eq!(socket.frame().await, (first, payload.to_vec()));
+    }
+    let seen = world.seen().remove(0);
+    assert_eq!(seen.line, "GET /socket/websocket HTTP/1.1");
+    assert_eq!((seen.header("upgrade"), seen.header("sec-websocket-extensions")), (Some("websocket"), None));
+    socket.send(0x88, b"\x03\xe8bye").await;
+    assert_eq!(socket.closed().await, (1000, "bye".into()));
+    let receipts = world.receipts(6).await;
+    let last = receipts.last().unwrap();
+    assert_eq!(last.intent.method.as_deref(), Some("GET"));
+    assert_eq!(last.outcome.as_ref().unwrap().end, "done");
+}
+
+#[tokio::test]
+async fn over_http2_its_frames_are_looked_at_as_well() {
+    let world = World::new().await;
+    let mut socket = Socket::over_http2(&world, "/socket/websocket").await;
+    socket.raw(b"\x81\x05Hello").await;
+    let (code, why) = socket.closed().await;
+    assert!(code == 1002 && why.contains("not masked"), "{code} {why}");
+    let mut socket = Socket::over_http2(&world, "/token/socket/raw/websocket").await;
+    let (one, two) = SECRET.split_at(17);
+    for half in [one, two] {
+        socket.server_says(&plain(0x81, half.as_bytes())).await;
+    }
+    let (first, payload) = socket.frame().await;
+    if first == 0x81 {
+        assert_eq!(payload, SECRET.as_bytes()[..17]);
+        assert_eq!(socket.closed().await.0, 1008);
+    } else {
+        assert_eq!((first, &payload[..2]), (0x88, &1008u16.to_be_bytes()[..]));
+    }
+}
+
+#[tokio::test]
+async fn over_http2_many_have_a_bound_and_end_with_their_connection() {
+    let world = World::new().await;
+    let mut agent = world.h2("one", "api.test").await;
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let response =
+            agent.send_request(connecting(&world, "/socket/websocket", "websocket")).await.unwrap();
+        sockets.push(hyper::upgrade::on(response).await.unwrap());
+    }
+    let places =
+        || world.shared.caps.of(&enforcer_policy::Name::parse("one").unwrap()).requests.available_permits();
+    // Each has a place among the agent's requests for as long as it is open.
+    assert_eq!(places(), crate::proxy::REQUESTS - 3);
+    drop(sockets);
+    drop(agent);
+    world.receipts(3).await;
+    for _ in 0..1000 {
+        if places() == crate::proxy::REQUESTS {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the places are not given back");
 }

@@ -66,6 +66,16 @@ impl Strict {
         }
     }
 
+    /// The agent is in the middle of a request, or said what is not read.
+    pub(super) fn owes(&self) -> bool {
+        match &self.at {
+            At::Body(_) | At::Refused { .. } | At::Broken(_) => true,
+            At::Head(_) => !self.inbox.is_empty(),
+            // Its own protocol ends it.
+            At::Opaque => false,
+        }
+    }
+
     /// Reads into `buf` what has been checked. `arrived`: were there new bytes, complete or not?
     /// `refuse` is told of a faulty head before its stand-in is read.
     pub(super) fn poll_read(

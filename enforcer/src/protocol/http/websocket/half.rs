@@ -111,7 +111,9 @@ impl Half {
             Look::Server { watches: Some(watches) } => {
                 let waits =
                     watches[lane].look(&self.bytes[payload.clone()]).map_err(|Found| Objection::Found)?;
-                self.holds[lane] = begins(waits, payload, self.holds[lane]);
+                let begins = begins(waits, payload.clone(), self.holds[lane]);
+                // With its head, so that what has gone out ends with a frame and a Close may follow.
+                self.holds[lane] = if begins == Some(payload.start) { Some(self.seen) } else { begins };
                 Ok(())
             }
         }

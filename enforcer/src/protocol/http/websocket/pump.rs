@@ -1,5 +1,6 @@
 //! One direction's bytes, from socket to socket.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BufMut as _;
@@ -18,15 +19,32 @@ const FRAME: Duration = Duration::from_secs(30);
 /// Once one side has said that it ends, the other may finish this long.
 const CLOSING: Duration = Duration::from_secs(30);
 
-/// Told by the direction that ends first.
+/// And this long when both have.
+const CLOSED: Duration = Duration::from_secs(2);
+
+/// Told by each direction once, when its sender has said that it ends.
 #[derive(Default)]
-pub(super) struct Ending(Notify);
+pub(super) struct Ending {
+    ended: AtomicUsize,
+    changed: Notify,
+}
 
 impl Ending {
-    /// Ready when the other direction had its time.
+    fn tell(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Ready when both directions had their time.
     pub(super) async fn overdue(&self) {
-        self.0.notified().await;
-        sleep(CLOSING).await;
+        self.changed.notified().await;
+        if self.ended.load(Ordering::Relaxed) < 2 {
+            tokio::select! {
+                () = sleep(CLOSING) => return,
+                () = self.changed.notified() => {}
+            }
+        }
+        sleep(CLOSED).await;
     }
 }
 
@@ -44,6 +62,12 @@ pub(super) async fn pump(
     };
     let stopped = |why| Stopped { by: sender, why };
     let broken = |by| move |error| Stopped { by, why: Why::Broken(error) };
+    let mut ends = false;
+    let mut ending = || {
+        if !std::mem::replace(&mut ends, true) {
+            ending.tell();
+        }
+    };
     loop {
         let half = &mut direction.half;
         let holds = half.holds();
@@ -72,7 +96,7 @@ pub(super) async fn pump(
         if read == 0 {
             direction.half.release();
             write(&mut to, direction).await.map_err(broken(receiver))?;
-            ending.0.notify_one();
+            ending();
             if let Err(error) = to.shutdown().await {
                 tracing::debug!(%error, "a websocket was left before it was closed");
             }
@@ -84,7 +108,7 @@ pub(super) async fn pump(
         write(&mut to, direction).await.map_err(broken(receiver))?;
         looked.map_err(|objection| stopped(Why::Objection(objection)))?;
         if direction.half.closed() {
-            ending.0.notify_one();
+            ending();
         }
     }
 }
