@@ -148,6 +148,52 @@ async def graphql(request):
     return web.json_response({"data": {"repository": {"hasIssuesEnabled": True, "issues": issues}}})
 
 
+PAGE = """<!doctype html><title>Shop</title><pre id="said"></pre><img src="/held"><script>
+const tell = (job, text) => { said.textContent += job + " " + text + "\\n"; };
+const at = "/m/chromium/";
+const text = async (path, options) => (await fetch(at + path, options)).text();
+async function shop() {
+  tell("get", await text("get"));
+  tell("post", await text("post", { method: "POST", body: "posted by chromium" }));
+  tell("redirect", await text("redirect"));
+  const bulk = await (await fetch(at + "download")).arrayBuffer();
+  const sha = new Uint8Array(await crypto.subtle.digest("SHA-256", bulk));
+  tell("download", [...sha].map((byte) => byte.toString(16).padStart(2, "0")).join(""));
+  tell("upload", await text("upload", { method: "PUT", body: bulk }));
+  const events = await new Promise((done, failed) => {
+    const source = new EventSource("/events"), seen = [];
+    source.onmessage = (event) => { seen.push(event.data); if (seen.length == 3) { source.close(); done(seen.length); } };
+    source.onerror = failed;
+  });
+  const said = await new Promise((done, failed) => {
+    const socket = new WebSocket("wss://" + location.host + "/socket");
+    socket.onopen = () => socket.send("hello");
+    socket.onmessage = (message) => { done(message.data); socket.close(); };
+    socket.onerror = failed;
+  });
+  tell("own", events + " events, " + said);
+}
+shop().catch((error) => tell("failed", error)).finally(() => fetch("/done", { method: "POST" }));
+</script>"""
+done = asyncio.Event()
+
+
+async def page(_request):
+    done.clear()
+    return web.Response(text=PAGE, content_type="text/html")
+
+
+async def held(_request):
+    """The page is loaded when its script is done."""
+    await done.wait()
+    return web.Response()
+
+
+async def finished(_request):
+    done.set()
+    return web.Response()
+
+
 class Echo(grpc.GenericRpcHandler):
     """`/shop.Echo/Unary` and the bidirectional `/shop.Echo/Stream`, in bytes without a schema."""
 
@@ -170,6 +216,9 @@ class Echo(grpc.GenericRpcHandler):
 
 async def main(http, rpc):
     app = web.Application(client_max_size=256 * 1024 * 1024)
+    app.router.add_get("/page", page)
+    app.router.add_get("/held", held)
+    app.router.add_post("/done", finished)
     app.router.add_get("/events", events)
     app.router.add_get("/socket", socket)
     app.router.add_post("/openai/v1/chat/completions", chat)

@@ -106,4 +106,5 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client { name: "gh", family: Languages, run: "sh gh.sh", version: "gh --version", jobs: &[Get, Post, Typical], typical: "lists issues by GraphQL", expect: "It works" },
     Client { name: "go", family: Large, run: "export HOME=$(mktemp -d) && go run net_http.go", version: "go env GOVERSION | tr -d go", jobs: ALL, typical: "requests side by side", expect: "200 OK 200 OK" },
     Client { name: "java", family: Large, run: "java HttpClients.java", version: "java -version 2>&1", jobs: ALL, typical: "HTTP/2", expect: "HTTP_2" },
+    Client { name: "chromium", family: Large, run: "sh chromium.sh", version: "chromium --version 2>/dev/null", jobs: ALL, typical: "a page with an EventSource and a WebSocket", expect: "3 events, echo hello" },
 ];

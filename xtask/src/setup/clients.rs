@@ -9,8 +9,11 @@ use super::{ensure_packages, install};
 use crate::run::{done, note, step, succeeds};
 
 /// Debian's large ones, for `cargo xtask clients` alone.
-const LARGE: &[(&str, &str)] =
-    &[("golang-go", "Go and its net/http"), ("openjdk-17-jdk-headless", "Java and its HttpClient")];
+const LARGE: &[(&str, &str)] = &[
+    ("golang-go", "Go and its net/http"),
+    ("openjdk-17-jdk-headless", "Java and its HttpClient"),
+    ("chromium", "a browser"),
+];
 
 /// Downloads fail at times; what fails this often fails for a reason.
 const ATTEMPTS: usize = 3;

@@ -28,7 +28,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "Ruby", programs: &["ruby"], variables: &["SSL_CERT_FILE"], otherwise: "its code names roots of its own (`ca_file`): give it the file in $SSL_CERT_FILE" },
     Kind { name: "PHP", programs: &["php"], variables: &["SSL_CERT_FILE"], otherwise: "its code or php.ini names roots of its own (`cafile`, `curl.cainfo`, `openssl.cafile`): name the file in $SSL_CERT_FILE there" },
     Kind { name: "Perl", programs: &["perl"], variables: &["PERL_LWP_SSL_CA_FILE"], otherwise: "its code names roots of its own (`SSL_ca_file`): give it the file in $SSL_CERT_FILE" },
-    Kind { name: "Chromium", programs: &["chrom", "headless_shell", "msedge", "brave"], variables: &[], otherwise: "it reads roots from a database in its home: `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n enforcer -i FILE`, with the root of `enforcer ca export`" },
+    Kind { name: "Chromium", programs: &["chrom", "headless_shell", "msedge", "brave"], variables: &[], otherwise: "it takes roots by policy from /etc/chromium and /etc/opt/chrome, where `enforcer run` puts ours if one of them exists, or from a database in its home: `certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n enforcer -i FILE`, with the root of `enforcer ca export`" },
     Kind { name: "Firefox", programs: &["firefox"], variables: &[], otherwise: "it reads roots from a database in its profile: `certutil -d sql:PROFILE -A -t C,, -n enforcer -i FILE`, with the root of `enforcer ca export`" },
 ];
 

@@ -47,6 +47,13 @@ fn push_base64(text: &mut String, group: &[u8]) {
 }
 
 impl Certificate {
+    /// All of it on one line.
+    pub(super) fn base64(&self) -> String {
+        let mut text = String::new();
+        self.der.chunks(3).for_each(|group| push_base64(&mut text, group));
+        text
+    }
+
     /// `openssl x509 -hash`: the first four bytes, little endian, of the SHA-1 of the canonical subject.
     /// `None` for what is no certificate.
     pub(super) fn subject_hash(&self) -> Option<u32> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::launch::{CallerTrust, Text};
 
+mod browser;
 mod caller;
 mod certificate;
 mod java;
@@ -163,6 +164,15 @@ impl Trust {
                 if index == 0 { self.dir.join("certs") } else { self.dir.join(format!("store{index}")) };
             self.java_store_bound |= material.copy_tree(&real, &copy, 0)?;
             self.binds.push(Bind { from: copy, to: Path::new("/").join(store) });
+        }
+        for (index, settings) in browser::SETTINGS.iter().enumerate() {
+            let Ok(real) = fs::canonicalize(host.join(settings)) else { continue };
+            if real.is_dir() && taken.insert(real.clone()) {
+                let copy = self.dir.join(format!("browser{index}"));
+                material.copy_tree(&real, &copy, 1)?;
+                browser::add_policy(&copy, material.added)?;
+                self.binds.push(Bind { from: copy, to: Path::new("/").join(settings) });
+            }
         }
         for file in HOST_FILES {
             if fs::symlink_metadata(host.join(file)).is_ok_and(|metadata| metadata.is_file()) {

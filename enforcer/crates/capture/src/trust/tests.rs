@@ -135,6 +135,26 @@ fn other_distributions_stores_are_copied_with_ours_inside() {
 }
 
 #[test]
+fn browsers_get_a_policy_beside_those_that_they_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = root(dir.path(), "/CN=ours", true);
+    let managed = dir.path().join("host/etc/chromium/policies/managed");
+    fs::create_dir_all(&managed).unwrap();
+    fs::write(managed.join("theirs.json"), "{}").unwrap();
+    let made = dir.path().join("session");
+    let trust =
+        build(&made, Path::new("/s"), &dir.path().join("host"), &ours, &CallerTrust::default()).unwrap();
+    let bind = trust.binds.iter().find(|bind| bind.to == Path::new("/etc/chromium")).unwrap();
+    let managed = bind.from.join("policies/managed");
+    assert!(managed.join("theirs.json").is_file());
+    let policy: serde_json::Value =
+        serde_json::from_slice(&fs::read(managed.join("enforcer.json")).unwrap()).unwrap();
+    let der = &certificate::parse_pem(ours.as_bytes())[0];
+    assert_eq!(policy["CACertificates"], serde_json::json!([der.base64()]));
+    assert_eq!(ours.lines().filter(|line| !line.starts_with('-')).collect::<String>(), der.base64());
+}
+
+#[test]
 fn a_host_without_stores_still_gets_ours() {
     let dir = tempfile::tempdir().unwrap();
     let ours = root(dir.path(), "/CN=ours", true);
