@@ -78,36 +78,30 @@ fn by_the_way(
     catalogues: &[Arc<Catalogue>],
     report: &mut Report,
 ) {
-    let mut told = 0;
-    let mut more = 0;
-    for catalogue in catalogues {
-        for action in &catalogue.actions {
-            let Some(what) = warned(action) else { continue };
-            let Some(conditions) =
-                action.conditions.iter().find(|own| allows(document, rule, own, catalogue, action))
-            else {
-                continue;
-            };
-            if told == MAX_TOLD {
-                more += 1;
-                continue;
-            }
-            told += 1;
-            let name = &rule.name.value;
-            let request = request(conditions);
-            let message = format!(
-                "rule `{name}` allows `{}/{}` ({request}), which {what}",
-                catalogue.name, action.name
-            );
-            report
-                .push(Finding::warning("W055", file, &rule.name.span, message).hint(
-                    "deny it, or narrow the rule; where it is meant, name the action under `services`",
-                ));
-        }
-    }
-    if more > 0 {
+    let all = catalogues.iter().flat_map(|own| own.actions.iter().map(move |action| (own, action)));
+    let mut found: Vec<(&Catalogue, &Action, &Conditions, String)> = all
+        .filter_map(|(own, action)| {
+            let what = warned(action)?;
+            let mut conditions = action.conditions.iter();
+            let conditions = conditions.find(|danger| allows(document, rule, danger, own, action))?;
+            Some((&**own, action, conditions, what))
+        })
+        .collect();
+    // Where not all are told, what makes credentials is.
+    found.sort_by_key(|(_, action, _, _)| action.mints.is_none());
+    let name = &rule.name.value;
+    for (own, action, conditions, what) in found.iter().take(MAX_TOLD) {
+        let request = request(conditions);
         let message =
-            format!("rule `{}` allows {more} more actions that catalogues warn of", rule.name.value);
+            format!("rule `{name}` allows `{}/{}` ({request}), which {what}", own.name, action.name);
+        report.push(
+            Finding::warning("W055", file, &rule.name.span, message)
+                .hint("deny it, or narrow the rule; where it is meant, name the action under `services`"),
+        );
+    }
+    let more = found.len().saturating_sub(MAX_TOLD);
+    if more > 0 {
+        let message = format!("rule `{name}` allows {more} more actions that catalogues warn of");
         report.push(Finding::warning("W055", file, &rule.name.span, message).hint("narrow the rule"));
     }
 }

@@ -199,6 +199,7 @@ fn what_catalogues_warn_of_is_told_with_its_line() {
     let whole = told("allow: [{ name: r, host: api.github.com }]\n");
     assert_eq!(whole.len(), 9, "{whole:?}");
     assert!(whole.iter().any(|line| line.contains("more actions that catalogues warn of")));
+    assert!(whole[0].ends_with("(credentials)"), "what makes credentials comes first: {whole:?}");
 }
 
 #[test]
