@@ -346,3 +346,22 @@ allow:
     let broken = Source { name: "etc/bot.yaml".into(), text: bot.replace("own,", "own, hosts: b,") };
     assert!(enforcer_policy::effective(&broken, &library).is_err());
 }
+
+#[test]
+fn an_action_that_is_named_and_left_out_is_an_error() {
+    let bot = |more: &str| {
+        format!(
+            "version: 1\nagent: bot\nservices:\n  oci:\n    settings: {{ registry: r.example{more} }}\n    allow: [pull, get-token]\n"
+        )
+    };
+    let found = refused(&[("bot.yaml", &bot(""))]);
+    assert_eq!(
+        found,
+        [
+            "etc/bot.yaml:6:19 `get-token` needs the setting `auth` (the host that gives tokens, where the registry has one)"
+        ]
+    );
+    assert!(compile(&[("bot.yaml", &bot(", auth: auth.example"))]).is_ok());
+    // A kind means what can be had.
+    assert!(compile(&[("bot.yaml", &bot("").replace("[pull, get-token]", "[read, write]"))]).is_ok());
+}

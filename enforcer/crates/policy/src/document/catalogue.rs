@@ -150,7 +150,7 @@ fn read_root(r: &mut Reader<'_>, root: &Node, file_name: &str) -> Option<Catalog
         r.missing(root, "a catalogue needs `hosts` and `actions`", "write both, or `extends: NAME`");
         return None;
     }
-    try_out(r, &mut catalogue);
+    try_out(r, &mut catalogue, |_endpoint| true);
     Some(catalogue)
 }
 
@@ -165,8 +165,26 @@ pub(super) fn with_settings(r: &mut Reader<'_>, base: &Catalogue, given: &[Entry
     }
     let endpoints = own.actions.iter_mut().flat_map(|action| &mut action.endpoints);
     endpoints.for_each(|endpoint| endpoint.span = at.clone());
-    try_out(r, &mut own);
+    // Most settings are of a few actions; the others are where they were.
+    try_out(r, &mut own, |endpoint| given.iter().any(|entry| needs(base, endpoint, &entry.key)));
     own
+}
+
+/// Is this setting in the endpoint?
+pub(super) fn needs(catalogue: &Catalogue, endpoint: &Endpoint, setting: &str) -> bool {
+    let named = format!("${{{setting}}}");
+    catalogue.hosts(&endpoint.host).is_some_and(|hosts| holds(hosts, &named))
+        || holds(&endpoint.path, &named)
+        || endpoint.checks.iter().any(|entry| holds(&entry.value, &named))
+}
+
+fn holds(node: &Node, part: &str) -> bool {
+    match &node.value {
+        Value::Null => false,
+        Value::Scalar(text) => text.contains(part),
+        Value::List(items) => items.iter().any(|item| holds(item, part)),
+        Value::Map(entries) => entries.iter().any(|entry| holds(&entry.value, part)),
+    }
 }
 
 pub(super) fn require(r: &mut Reader<'_>, node: &Node, fields: Fields<'_>, shape: &Shape) {
@@ -363,13 +381,13 @@ fn endpoint(r: &mut Reader<'_>, node: &Node) -> Option<Endpoint> {
     Some(Endpoint { span: request.span, methods, host: host.to_owned(), path, checks })
 }
 
-/// Reads every endpoint as the rule that it would be, for every resource.
-fn try_out(r: &mut Reader<'_>, catalogue: &mut Catalogue) {
+/// Reads the endpoints of every action that has a new one as the rules that they would be, for every resource.
+fn try_out(r: &mut Reader<'_>, catalogue: &mut Catalogue, new: impl Fn(&Endpoint) -> bool) {
     let stand_ins: Settings =
         catalogue.settings.iter().map(|setting| (setting.name.clone(), setting.stand_in())).collect();
     let first = catalogue.hosts.first().map(|(name, _)| name.clone()).unwrap_or_default();
     let mut actions = std::mem::take(&mut catalogue.actions);
-    for action in &mut actions {
+    for action in actions.iter_mut().filter(|action| action.endpoints.iter().any(&new)) {
         action.conditions.clear();
         let mut said = false;
         for endpoint in &mut action.endpoints {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::catalogue::with_settings;
+use super::catalogue::{needs, with_settings};
 use super::form::{Form, Shape, field};
 use super::reader::{Fields, Reader};
 use super::rule::{self, Effect, RuleText};
@@ -378,7 +378,7 @@ impl Asked {
             extra.iter().cloned().chain(raw).collect::<Vec<Entry>>()
         };
         let mut texts = Vec::new();
-        let mut missing = None;
+        let (mut missing, mut said) = (None, false);
         for endpoint in self.endpoints(action, resources.is_some()) {
             match rules(
                 &self.catalogue,
@@ -390,6 +390,7 @@ impl Asked {
             ) {
                 Ok(made) => {
                     for made in made {
+                        said = true;
                         let name = At { value: self.entry.value.joined(&action.name), span: span.clone() };
                         let text = rule::read_named(r, &made.rule, effect, Some(name));
                         texts.extend(text.map(|text| RuleText {
@@ -403,7 +404,15 @@ impl Asked {
         }
         // A kind means what can be had; what is named has to be.
         if texts.is_empty() && named {
-            self.complain(r, action, span, missing, resources.is_some());
+            // Left out of what the catalogue says, because a setting is optional and not given.
+            let left_out = || {
+                let mut absent = settings.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name);
+                let named =
+                    |name: &String| action.endpoints.iter().any(|own| needs(&self.catalogue, own, name));
+                absent.find(|name| named(name)).cloned()
+            };
+            let missing = missing.or_else(|| if said { None } else { left_out() });
+            self.complain(r, action, span, missing, resources.is_some(), said);
         }
         texts
     }
@@ -420,6 +429,7 @@ impl Asked {
         span: &Span,
         missing: Option<String>,
         scoped: bool,
+        said: bool,
     ) {
         let name = &action.name;
         match missing {
@@ -439,7 +449,11 @@ impl Asked {
                 r.error_with("E054", span, message, hint);
             }
             // The rules were not correct, and that was said.
-            None => {}
+            None if said => {}
+            None => {
+                let message = format!("no request of `{name}` can be told by what is given here");
+                r.error_with("E054", span, message, "name `resources` one by one, without `*`");
+            }
         }
     }
 }
