@@ -295,6 +295,28 @@ fn what_an_agent_plants_nobody_else_runs() {
     assert_eq!(output.stdout, "", "{output}");
 }
 
+/// `at` and `crontab` write where only root may, as programs that gain its rights.
+#[test]
+fn programs_that_gain_rights_gain_none_when_an_agent_starts_them() {
+    let world = World::new().unwrap();
+    let gains = world.dir.join("gains");
+    fs::copy("/usr/bin/id", &gains).unwrap();
+    fs::set_permissions(&gains, fs::Permissions::from_mode(0o4755)).unwrap();
+    let gains = gains.display().to_string();
+    let rooted = |output: &Output| output.stdout.contains("euid=0");
+    let off = command::run(unguarded(&world, &gains), LIMIT).unwrap();
+    assert!(rooted(&off), "with the guard off: {off}");
+
+    let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
+    for flags in [&[][..], &["--user", USER], &["--root"]] {
+        let words = [&["run"], flags, &["bot", "--", &gains]].concat();
+        let mut command = daemon.tool(&words);
+        command.current_dir("/tmp");
+        let on = command::run(command, LIMIT).unwrap();
+        assert!(on.stdout.contains("uid=") && !rooted(&on), "{flags:?}: {on}");
+    }
+}
+
 /// Removes a directory of the host's when the test ends, however it does.
 struct Removed(std::path::PathBuf);
 

@@ -11,6 +11,7 @@ mod document;
 mod kernel;
 mod policy;
 mod proxy;
+mod restart;
 mod switch;
 
 #[derive(Subcommand)]
@@ -30,6 +31,18 @@ pub(crate) enum Bench {
         /// Only the loads whose names hold this
         #[arg(long, default_value = "")]
         only: String,
+        /// Only the measurement; everything is built already
+        #[arg(long, hide = true)]
+        on_stage: bool,
+    },
+    /// A restart of the daemon: until every session is served, with the programs in force and with all loaded anew
+    Restart {
+        /// Write the table into enforcer/docs/performance.md as well
+        #[arg(long)]
+        write: bool,
+        /// How often each way of starting takes its turn
+        #[arg(long, default_value_t = 10)]
+        rounds: usize,
         /// Only the measurement; everything is built already
         #[arg(long, hide = true)]
         on_stage: bool,
@@ -56,6 +69,10 @@ pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
             proxy::prepare_and_measure(root, *write, *rounds, only)
         }
         Bench::Proxy { write, rounds, only, on_stage: true } => proxy::measure(root, *write, *rounds, only),
+        Bench::Restart { write, rounds, on_stage: false } => {
+            restart::prepare_and_measure(root, *write, *rounds)
+        }
+        Bench::Restart { write, rounds, on_stage: true } => restart::measure(root, *write, *rounds),
         Bench::Switch { write, rounds, on_stage: false } => {
             switch::prepare_and_measure(root, *write, *rounds)
         }

@@ -2,9 +2,10 @@
 //!
 //! In there `/` is the root of whoever lives in it, so links that it made lead nowhere but into its own tree.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
@@ -18,11 +19,20 @@ pub(crate) struct MountNamespace {
 }
 
 impl MountNamespace {
-    pub(crate) fn of_process(pid: u32) -> io::Result<Self> {
-        Ok(MountNamespace {
-            namespace: File::open(format!("/proc/{pid}/ns/mnt"))?,
-            root: File::open(format!("/proc/{pid}/root"))?,
-        })
+    /// This namespace, by a process that was seen in it. Its number may have passed to another meanwhile: that one's is never entered.
+    pub(crate) fn of_process(pid: u32, inode: u64) -> io::Result<Self> {
+        let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
+        let root = File::open(format!("/proc/{pid}/root"))?;
+        // Held by us, the namespace keeps its number; asked again, the process was in it when its root was opened.
+        if namespace.metadata()?.ino() != inode || MountNamespace::inode_of(&pid.to_string())? != inode {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the process has left its mount namespace"));
+        }
+        Ok(MountNamespace { namespace, root })
+    }
+
+    /// The number by which `/proc` names the namespace of a process.
+    pub(crate) fn inode_of(who: &str) -> io::Result<u64> {
+        Ok(fs::metadata(format!("/proc/{who}/ns/mnt"))?.ino())
     }
 
     /// Runs `work` in a thread that sees the file system as the process does.

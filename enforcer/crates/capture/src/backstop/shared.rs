@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 
 use super::{Backstop, Loaded, not_loaded, said};
 use crate::Error;
@@ -89,6 +90,7 @@ impl Backstop {
     ) -> Result<Option<Loaded>, Error> {
         let Backstop::Nft(nft) = self else { return Ok(None) };
         let rules = whom.rules(table, at);
+        let _alone = alone();
         netns.within(|| Loaded::by(nft, table, || run(nft, &rules))).map(Some).map_err(not_loaded)
     }
 
@@ -97,8 +99,15 @@ impl Backstop {
         // Made, so that it can be deleted.
         let rules = format!("add table inet {table}\ndelete table inet {table}\n");
         let Backstop::Nft(nft) = self else { return Ok(()) };
+        let _alone = alone();
         netns.within(|| run(nft, &rules)).doing(|| format!("remove the nftables table {table}"))
     }
+}
+
+/// Sessions that share a namespace change its rules one after the other: each must be able to tell its own change from others'.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn run(nft: &PathBuf, rules: &str) -> io::Result<()> {

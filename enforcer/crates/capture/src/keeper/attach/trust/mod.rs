@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -35,6 +34,9 @@ use crate::trust;
 
 const SHARED: &str = "it shares the host's file system, whose trust stores stay as they are: give it the root of `enforcer ca export`";
 const NO_STORE: &str = "it has no trust store that we know: give it the root of `enforcer ca export`";
+
+/// Each holds a copy of its stores, of a megabyte; a workload that makes more has none in the others.
+const MAX_NAMESPACES: usize = 64;
 
 /// Which mount namespaces of a session are without, by inode.
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ impl Trust {
         all: bool,
     ) -> Result<Vec<PathBuf>, Error> {
         let dir = directory(keeper, record);
-        let own = namespace_of("self").doing(|| "see our own mount namespace".into())?;
+        let own = MountNamespace::inode_of("self").doing(|| "see our own mount namespace".into())?;
         let there = namespaces(&record.cgroup).doing(|| "see the workload's mount namespaces".into())?;
         self.missing.retain(|inode, _| there.iter().any(|(other, _)| other == inode));
         // Directories that somebody sees, or is to see; and whether all of them are known.
@@ -99,9 +101,14 @@ impl Trust {
             if !all && self.missing.get(&inode).is_some_and(|missing| missing.mounts == table.text()) {
                 continue;
             }
+            if used.len() >= MAX_NAMESPACES {
+                let why = format!("over {MAX_NAMESPACES} mount namespaces: the others are left as they are");
+                self.missing.insert(inode, Missing { why, mounts: String::new() });
+                continue;
+            }
             let (number, numbered) = free(&dir)?;
             used.insert(number);
-            let why = match install(&dir, &numbered, pid, &table) {
+            let why = match install(&dir, &numbered, (inode, pid), &table) {
                 Ok(points) if points.is_empty() => NO_STORE.into(),
                 Ok(points) => {
                     self.missing.remove(&inode);
@@ -134,15 +141,15 @@ pub(super) fn remove(keeper: &Keeper, record: &Record) -> Result<(), Error> {
         Err(_) if !record.cgroup().exists() => return Ok(()),
         Err(error) => return Err(error).doing(|| "see the workload's mount namespaces".into()),
     };
-    let own = namespace_of("self").doing(|| "see our own mount namespace".into())?;
-    for (_, pid) in there.into_iter().filter(|(inode, _)| *inode != own) {
+    let own = MountNamespace::inode_of("self").doing(|| "see our own mount namespace".into())?;
+    for (inode, pid) in there.into_iter().filter(|(inode, _)| *inode != own) {
         // It is gone by now.
         let Ok(table) = Table::of(&pid.to_string()) else { continue };
         let ours = table.ours(&dir);
         if ours.is_empty() {
             continue;
         }
-        let removed = MountNamespace::of_process(pid).and_then(|namespace| {
+        let removed = MountNamespace::of_process(pid, inode).and_then(|namespace| {
             namespace.within(|| {
                 for (point, _) in ours.iter().rev() {
                     match rustix::mount::unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
@@ -154,7 +161,7 @@ pub(super) fn remove(keeper: &Keeper, record: &Record) -> Result<(), Error> {
             })
         });
         match removed {
-            Err(_) if namespace_of(&pid.to_string()).is_err() => {}
+            Err(_) if MountNamespace::inode_of(&pid.to_string()).is_err() => {}
             removed => removed.doing(|| format!("unmount the trust stores of process {pid}"))?,
         }
     }
@@ -186,10 +193,11 @@ fn prune(session: &Path, used: &BTreeSet<String>) -> io::Result<()> {
     Ok(())
 }
 
-/// `dir`: the session's; `numbered`: an empty one in it.
-fn install(dir: &Path, numbered: &Path, pid: u32, table: &Table) -> Result<Vec<PathBuf>, Error> {
+/// `dir`: the session's; `numbered`: an empty one in it; `whose`: the namespace, and a process in it.
+fn install(dir: &Path, numbered: &Path, whose: (u64, u32), table: &Table) -> Result<Vec<PathBuf>, Error> {
+    let (inode, pid) = whose;
     let doing = || format!("copy the trust stores of process {pid}");
-    let namespace = MountNamespace::of_process(pid).doing(doing)?;
+    let namespace = MountNamespace::of_process(pid, inode).doing(doing)?;
     let snapshot = namespace.within(Snapshot::take).doing(doing)?;
     if snapshot.is_empty() {
         return Ok(Vec::new());
@@ -242,15 +250,11 @@ fn namespaces(cgroup: &Path) -> io::Result<Vec<(u64, u32)>> {
     let mut found: Vec<(u64, u32)> = Vec::new();
     for pid in cgroup::processes(cgroup)? {
         // It may be gone by now.
-        if let Ok(inode) = namespace_of(&pid.to_string())
+        if let Ok(inode) = MountNamespace::inode_of(&pid.to_string())
             && !found.iter().any(|(known, _)| *known == inode)
         {
             found.push((inode, pid));
         }
     }
     Ok(found)
-}
-
-fn namespace_of(who: &str) -> io::Result<u64> {
-    Ok(fs::metadata(format!("/proc/{who}/ns/mnt"))?.ino())
 }
