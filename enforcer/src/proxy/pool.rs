@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustls::ClientConfig;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::REQUESTS;
@@ -40,6 +41,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
+/// Answers that are not the answer yet (RFC 9110, 15.2). Servers send one or two.
+const MAX_INFORMATIONAL: usize = 8;
 
 /// The connections to one origin.
 pub(super) struct Pool {
@@ -273,21 +276,51 @@ impl Pool {
     }
 }
 
+/// Why there is no answer. A request that provably never began to be written comes back with hyper's error.
+pub(super) enum Unanswered {
+    Failed(Box<TrySendError<Request<Outgoing>>>),
+    /// There were too many that are not the answer yet.
+    Flooded,
+}
+
+impl From<TrySendError<Request<Outgoing>>> for Unanswered {
+    fn from(error: TrySendError<Request<Outgoing>>) -> Self {
+        Unanswered::Failed(Box::new(error))
+    }
+}
+
+/// Counts informational answers to one request.
+#[derive(Default)]
+struct Informational {
+    count: AtomicUsize,
+    too_many: Notify,
+}
+
 impl Taken {
-    /// Sends. A request that provably never began to be written comes back with the error.
+    /// Sends, and waits for the head of the answer.
     pub(super) async fn send(
         self,
         pool: &Arc<Pool>,
         origin: &Origin,
         mut request: Request<Outgoing>,
-    ) -> Result<(Response<Incoming>, Lease), TrySendError<Request<Outgoing>>> {
+    ) -> Result<(Response<Incoming>, Lease), Unanswered> {
         match self.sender {
             Sender::Http1(mut sender) => {
                 let path = request.uri().path_and_query().cloned();
                 *request.uri_mut() = path.map_or(Uri::from_static("/"), Uri::from);
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().insert(header::HOST, origin.authority.clone());
-                let response = sender.try_send_request(request).await?;
+                let informational = Arc::new(Informational::default());
+                let counted = informational.clone();
+                hyper::ext::on_informational(&mut request, move |_| {
+                    if counted.count.fetch_add(1, Ordering::Relaxed) == MAX_INFORMATIONAL {
+                        counted.too_many.notify_one();
+                    }
+                });
+                let response = tokio::select! {
+                    response = sender.try_send_request(request) => response?,
+                    () = informational.too_many.notified() => return Err(Unanswered::Flooded),
+                };
                 Ok((response, Lease(Some((pool.clone(), sender, self.address)))))
             }
             Sender::Http2(mut sender) => {

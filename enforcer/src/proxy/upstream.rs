@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{Outgoing, Progress};
 use super::dial::{self, DialError};
-use super::pool::{Bounds, Lease, Pool};
+use super::pool::{Bounds, Lease, Pool, Unanswered};
 use super::wire::Wire;
 use crate::credential::Authorized;
 use crate::dns::Resolver;
@@ -42,6 +42,8 @@ pub enum UpstreamError {
     Broken(#[source] hyper::Error),
     #[error("the server did not answer within 10 minutes")]
     Silent,
+    #[error("the server sent more than 8 informational answers (1xx) and no other")]
+    Informational,
     #[error("TLS settings: {0}")]
     Settings(#[source] TlsError),
     #[error("`{0}` cannot be written as a host header")]
@@ -57,9 +59,10 @@ impl UpstreamError {
                 Code::UpstreamUnreachable
             }
             UpstreamError::Dial(DialError::Certificate { .. }) => Code::UpstreamCertificate,
-            UpstreamError::Begin(_) | UpstreamError::Unsent(_) | UpstreamError::Broken(_) => {
-                Code::UpstreamFailed
-            }
+            UpstreamError::Begin(_)
+            | UpstreamError::Unsent(_)
+            | UpstreamError::Broken(_)
+            | UpstreamError::Informational => Code::UpstreamFailed,
             UpstreamError::Silent => Code::UpstreamTimeout,
             UpstreamError::Settings(_) | UpstreamError::Authority(_) => Code::UpstreamFailed,
         }
@@ -152,7 +155,8 @@ impl Upstreams {
             let sending = taken.send(&pool, &origin, request);
             match answered(sending, progress).await? {
                 Ok((response, lease)) => return Ok(Sent { response, address, lease }),
-                Err(mut error) => match error.take_message() {
+                Err(Unanswered::Flooded) => return Err(UpstreamError::Informational),
+                Err(Unanswered::Failed(mut error)) => match error.take_message() {
                     // Never begun, on a connection that had died while it waited: provably unused.
                     Some(unsent) if reused => {
                         request = unsent;

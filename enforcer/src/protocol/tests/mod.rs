@@ -6,6 +6,7 @@ mod certificates;
 mod connections;
 mod cuts;
 mod hostile;
+mod http1;
 mod http2;
 mod limits;
 mod observed;

@@ -181,6 +181,12 @@ fn cases() -> Vec<Case> {
         false,
         Told,
     );
+    add(
+        "a flood of 1xx",
+        "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(1000).as_bytes(),
+        false,
+        Told,
+    );
     add("a few 1xx", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, Whole(200, "ok"));
 
     // Heads.

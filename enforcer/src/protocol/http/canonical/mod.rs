@@ -14,6 +14,10 @@ use crate::proxy::Connection;
 /// Longer targets are met nowhere but in attacks.
 const MAX_TARGET: usize = 8 * 1024;
 
+/// What a client is told that takes us for a proxy.
+const NO_PROXY: &str = "There is none here, connections are redirected without one: unset HTTP_PROXY, HTTPS_PROXY and \
+                        ALL_PROXY, and connect to the server itself";
+
 /// Where the bytes came in.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived<'a> {
@@ -60,12 +64,17 @@ pub fn read(parts: &Parts, arrived: Arrived<'_>) -> Result<Request, Unclear> {
         let reason = format!("there are more than {MAX_HEADERS} header fields");
         return Err(Unclear { code: Code::HeadersTooLarge, reason });
     }
+    if parts.method == http::Method::CONNECT {
+        return Err(bad(format!("CONNECT is for a proxy. {NO_PROXY}")));
+    }
     let method = Method::parse(parts.method.as_str())?;
     let scheme = arrived.scheme();
     let (host, port) = authority(parts, scheme)?;
     if port != arrived.port {
+        let proxied = parts.version != Version::HTTP_2 && parts.uri.authority().is_some();
+        let advice = if proxied { format!(". {NO_PROXY}") } else { String::new() };
         return Err(elsewhere(format!(
-            "the request names port {port}, the connection goes to port {}",
+            "the request names port {port}, the connection goes to port {}{advice}",
             arrived.port
         )));
     }
