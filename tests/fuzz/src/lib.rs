@@ -62,7 +62,7 @@ pub fn told(policy: &AgentPolicy, request: &Request) -> String {
     };
     assert_eq!(policy.explain(request, Moment::ANY).allowed, told.starts_with("allow"));
     // For receipts and refusals.
-    policy.action(request, Moment::ANY);
+    policy.action(request, &policy.observe(request, Moment::ANY), Moment::ANY);
     policy.nearly(request, Moment::ANY);
     told
 }
