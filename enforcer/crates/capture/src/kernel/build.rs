@@ -52,7 +52,7 @@ pub(super) fn made_from(digest: Digest, pins: &Path) -> io::Result<Option<Vec<u3
     Ok(ids)
 }
 
-/// From here on nothing is known, until [`write`].
+/// From here on nothing is known, until [`write()`].
 pub(super) fn forget(pins: &Path) -> Result<(), KernelError> {
     let pin = pins.join(PIN);
     absent(fs::remove_file(&pin)).map(drop).map_err(|error| KernelError::Pins { path: pin, error })

@@ -1,6 +1,6 @@
 //! WebSocket messages between an agent and a server, once their handshake has been checked (`upgrade`).
 //!
-//! [`frame`] reads frames, [`half`] looks at one direction and says how far it may go, [`pump`] moves it.
+//! [`frame`] reads frames, [`half`] looks at one direction and says how far it may go, [`mod@pump`] moves it.
 //! Frames go on byte for byte, as they come; no message is held whole. What is not a frame of the RFC, is
 //! larger than the policy allows, holds a placeholder, or is a credential on its way back ends the
 //! connection. Both sides then get a Close with a code; the agent also reads why.
