@@ -141,7 +141,7 @@ async fn handshake(stream: Stream, connection: &Connection) -> Result<Greeted, F
             return Err(failed);
         }
     };
-    connection.shared.distrust.meet(&connection.caller);
+    connection.shared.distrust.meet(&connection.caller).await;
     let mut start = start;
     start.io.left = None;
     start.io.read = Vec::new();

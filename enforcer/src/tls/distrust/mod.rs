@@ -28,6 +28,8 @@ const PROCESSES: usize = 4096;
 const MET_FOR: Duration = Duration::from_secs(60);
 /// The keeper answers in less than a millisecond; a process may hold up who reads it.
 const LOOK: Duration = Duration::from_secs(2);
+/// So long a new process waits for our certificate, at most.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who can look at an agent's processes. The keeper in life.
 pub trait Processes: Send + Sync {
@@ -105,21 +107,26 @@ impl Distrust {
         Distrust { processes, met: Mutex::default(), found: Mutex::default() }
     }
 
-    /// A process begins a handshake. One that nobody knows is looked at meanwhile, because it may end right after it.
-    pub fn meet(&self, caller: &Caller) {
+    /// A process begins a handshake. One that nobody knows is looked at before it sees our certificate, because it may end
+    /// right after that.
+    pub async fn meet(&self, caller: &Caller) {
         let key = (caller.agent.cgroup, caller.pid);
-        let mut met = self.met();
-        if met.get(&key).is_some_and(|met| met.at.elapsed() < MET_FOR) {
-            return;
-        }
-        if met.len() >= PROCESSES {
-            met.clear();
-        }
         let process = Arc::new(OnceCell::new());
-        met.insert(key, Met { at: Instant::now(), process: Arc::clone(&process), trusts: false });
-        drop(met);
+        {
+            let mut met = self.met();
+            if met.get(&key).is_some_and(|met| met.at.elapsed() < MET_FOR) {
+                return;
+            }
+            if met.len() >= PROCESSES {
+                met.clear();
+            }
+            met.insert(key, Met { at: Instant::now(), process: Arc::clone(&process), trusts: false });
+        }
         let looking = look(Arc::clone(&self.processes), caller.agent.session.0.clone(), caller.pid);
-        tokio::spawn(async move { process.get_or_try_init(|| looking).await.is_ok() });
+        let looking = tokio::spawn(async move { process.get_or_try_init(|| looking).await.is_ok() });
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            tracing::debug!(pid = caller.pid, "a process is served before it was looked at");
+        }
     }
 
     /// It went on after a handshake.

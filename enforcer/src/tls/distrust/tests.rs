@@ -73,7 +73,7 @@ async fn who_leaves_is_found_only_if_it_never_went_on() {
     let distrust = Distrust::new(Arc::new(Told(Some(process("/usr/bin/node", &[])))));
     let (browser, node) = (caller(1, "browser"), caller(2, "node"));
     for process in [&browser, &node] {
-        distrust.meet(process);
+        distrust.meet(process).await;
     }
     distrust.trusts(&browser);
     assert_eq!(distrust.found(&browser, "a.test", Sign::Left).await, None);
