@@ -1,7 +1,7 @@
 //! Clients that do not trust us: which process, for which host, and what would help.
 //!
 //! A client says so by an alert in its handshake. Some say nothing and close the connection once they have seen the certificate
-//! (Node, what uses GnuTLS): of those it is noted while nothing of the process has ever come after a handshake. Kept in memory,
+//! (Node): of those it is noted while nothing of the process has ever come after a handshake. Kept in memory,
 //! for `enforcer trust doctor`; the receipts of alerts stay.
 
 mod remedy;
