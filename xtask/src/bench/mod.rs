@@ -4,8 +4,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
+
+use crate::run::{as_root, step};
+use crate::{bpf, setup};
 
 mod document;
 mod kernel;
@@ -69,13 +72,25 @@ pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
             proxy::prepare_and_measure(root, *write, *rounds, only)
         }
         Bench::Proxy { write, rounds, only, on_stage: true } => proxy::measure(root, *write, *rounds, only),
-        Bench::Restart { write, rounds, on_stage: false } => {
-            restart::prepare_and_measure(root, *write, *rounds)
-        }
+        Bench::Restart { write, rounds, on_stage: false } => on_stage(root, "restart", *write, *rounds),
         Bench::Restart { write, rounds, on_stage: true } => restart::measure(root, *write, *rounds),
-        Bench::Switch { write, rounds, on_stage: false } => {
-            switch::prepare_and_measure(root, *write, *rounds)
-        }
+        Bench::Switch { write, rounds, on_stage: false } => on_stage(root, "switch", *write, *rounds),
         Bench::Switch { write, rounds, on_stage: true } => switch::measure(root, *write, *rounds),
     }
+}
+
+/// From a bare machine to the table of what plays on the tests' stage, with the product as they build it: `write` puts it into
+/// `enforcer/docs/performance.md` as well.
+fn on_stage(root: &Path, name: &str, write: bool, rounds: usize) -> Result<()> {
+    setup::setup(root)?;
+    bpf::build(root, None)?;
+    let words = ["cargo", "build", "-p", "enforcer", "-p", "enforcer-tests", "--bins"];
+    step(root, "Building the product and the stage", &words)?;
+    let me = std::env::current_exe().context("find this programme")?.display().to_string();
+    let rounds = rounds.to_string();
+    let mut words = vec![me.as_str(), "bench", name, "--on-stage", "--rounds", &rounds];
+    if write {
+        words.push("--write");
+    }
+    step(root, "Measuring", &as_root(&words)?)
 }

@@ -11,27 +11,11 @@ use enforcer_tests::world::workload::Workload;
 use enforcer_tests::world::{Daemon, World, plan};
 
 use super::document;
-use crate::run::{as_root, note, step};
-use crate::{bpf, setup};
+use crate::run::note;
 
 const SESSIONS: [usize; 3] = [0, 4, 12];
 const FIRST_UID: u32 = 61_970;
 const POLICY: &str = "version: 1\nagent: bot\nallow:\n  - { name: read, host: api.example.test }\n";
-
-/// From a bare machine to the table. `write`: into `enforcer/docs/performance.md` as well.
-pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize) -> Result<()> {
-    setup::setup(root)?;
-    bpf::build(root, None)?;
-    let words = ["cargo", "build", "-p", "enforcer", "-p", "enforcer-tests", "--bins"];
-    step(root, "Building the product and the stage", &words)?;
-    let me = std::env::current_exe().context("find this programme")?.display().to_string();
-    let rounds = rounds.to_string();
-    let mut words = vec![me.as_str(), "bench", "restart", "--on-stage", "--rounds", &rounds];
-    if write {
-        words.push("--write");
-    }
-    step(root, "Measuring", &as_root(&words)?)
-}
 
 /// On the stage, as root.
 pub(super) fn measure(root: &Path, write: bool, rounds: usize) -> Result<()> {

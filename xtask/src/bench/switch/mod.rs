@@ -18,8 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use self::report::Results;
 use self::side::{Said, Side};
 use super::document;
-use crate::run::{as_root, note, step};
-use crate::{bpf, setup};
+use crate::run::note;
 
 const AGENT: &str = "bench";
 const TLS: u16 = 9450;
@@ -93,22 +92,6 @@ impl Switch {
             ],
         }
     }
-}
-
-/// From a bare machine to the table. `write`: into `enforcer/docs/performance.md` as well.
-pub(super) fn prepare_and_measure(root: &Path, write: bool, rounds: usize) -> Result<()> {
-    setup::setup(root)?;
-    bpf::build(root, None)?;
-    // Unoptimized like the tests, from what they have built: an optimized one is no slower.
-    let words = ["cargo", "build", "-p", "enforcer", "-p", "enforcer-tests", "--bins"];
-    step(root, "Building the product and the stage", &words)?;
-    let me = std::env::current_exe().context("find this programme")?.display().to_string();
-    let rounds = rounds.to_string();
-    let mut words = vec![me.as_str(), "bench", "switch", "--on-stage", "--rounds", &rounds];
-    if write {
-        words.push("--write");
-    }
-    step(root, "Measuring", &as_root(&words)?)
 }
 
 /// On the stage, as root.

@@ -3,6 +3,7 @@
 //! Handing the programs to the verifier is most of a restart, once more for each attached cgroup. The pin holds a digest of all that
 //! goes into them and the ids that the kernel gave them, which it gives to no others until the next boot. Whatever differs has everything
 //! loaded and swapped in.
+
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;

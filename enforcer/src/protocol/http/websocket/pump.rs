@@ -18,7 +18,6 @@ const HOLD: Duration = Duration::from_millis(50);
 const FRAME: Duration = Duration::from_secs(30);
 /// Once one side has said that it ends, the other may finish this long.
 const CLOSING: Duration = Duration::from_secs(30);
-
 /// And this long when both have.
 const CLOSED: Duration = Duration::from_secs(2);
 
