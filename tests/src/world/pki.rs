@@ -18,7 +18,9 @@ pub(super) fn make(dir: &Path) -> Result<()> {
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     fs::write(dir.join("ca.pem"), ca.pem())?;
 
-    let names = [plan::API, plan::OTHER, plan::GIT, plan::PLAIN, plan::SHOP, plan::INTERNAL, plan::REBOUND];
+    let many = format!("*.{}", plan::MANY_ZONE);
+    let names =
+        [plan::API, plan::OTHER, plan::GIT, plan::PLAIN, plan::SHOP, plan::INTERNAL, plan::REBOUND, &many];
     let key = KeyPair::generate()?;
     let mut server = CertificateParams::new(names.map(str::to_owned).to_vec())?;
     server.distinguished_name.push(DnType::CommonName, "Server of the stage");

@@ -67,6 +67,9 @@ pub const TURNING: [&str; 2] = ["turning.example.test", "turning-too.example.tes
 /// Everything below it exists and says [`BANNER`]: an attacker's zone, for tunnels.
 pub const TUNNEL_ZONE: &str = "tunnel.test";
 
+/// Everything below it is at [`SERVER_V4`], with one certificate for all: for loads of many names.
+pub const MANY_ZONE: &str = "many.test";
+
 const fn v6(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2a0e, 0x4477, 0, 0, 0, 0, 0, last)
 }
@@ -78,6 +81,7 @@ pub fn addresses(name: &str) -> Option<Vec<IpAddr>> {
         SHOP => Some(vec![SHOP_V4.into(), SHOP_V6.into()]),
         INTERNAL => Some(vec![PRIVATE_V4.into()]),
         REBOUND => Some(vec![Ipv4Addr::LOCALHOST.into()]),
+        _ if name.ends_with(&format!(".{MANY_ZONE}")) => Some(vec![SERVER_V4.into()]),
         _ => name.ends_with(&format!(".{TUNNEL_ZONE}")).then(|| vec![ATTACKER_V4.into(), ATTACKER_V6.into()]),
     }
 }

@@ -23,21 +23,8 @@ pub(crate) enum Bench {
     Kernel,
     /// Decisions and reloads of a thousand rules: time and allocations
     Policy,
-    /// The data path: requests, connections and large bodies, beside nginx and haproxy
-    Proxy {
-        /// Write the table into enforcer/docs/performance.md as well
-        #[arg(long)]
-        write: bool,
-        /// How often each peer takes its turn
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Only the loads whose names hold this
-        #[arg(long, default_value = "")]
-        only: String,
-        /// Only the measurement; everything is built already
-        #[arg(long, hide = true)]
-        on_stage: bool,
-    },
+    /// The data path: requests, connections, large bodies, events and memory, beside other proxies
+    Proxy(proxy::Options),
     /// A restart of the daemon: until every session is served, with the programs in force and with all loaded anew
     Restart {
         /// Write the table into enforcer/docs/performance.md as well
@@ -68,10 +55,7 @@ pub(crate) fn bench(bench: &Bench, root: &Path) -> Result<()> {
     match bench {
         Bench::Kernel => kernel::bench(root),
         Bench::Policy => policy::bench(root),
-        Bench::Proxy { write, rounds, only, on_stage: false } => {
-            proxy::prepare_and_measure(root, *write, *rounds, only)
-        }
-        Bench::Proxy { write, rounds, only, on_stage: true } => proxy::measure(root, *write, *rounds, only),
+        Bench::Proxy(options) => proxy::bench(root, options),
         Bench::Restart { write, rounds, on_stage: false } => on_stage(root, "restart", *write, *rounds),
         Bench::Restart { write, rounds, on_stage: true } => restart::measure(root, *write, *rounds),
         Bench::Switch { write, rounds, on_stage: false } => on_stage(root, "switch", *write, *rounds),
