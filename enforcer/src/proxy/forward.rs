@@ -6,16 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::listener::PAUSE;
+use super::relay::{Flow, RelayError, relay};
 use super::wire::{Wire, reset};
 use crate::agent::{Agent, Caller};
 use crate::audit::Outcome;
@@ -23,7 +22,6 @@ use crate::gate::{ForwardPermit, Forwarded, Passage, Relayed};
 
 /// The other end is on this machine.
 const CONNECT: Duration = Duration::from_secs(5);
-const BUFFER: usize = 16 * 1024;
 
 /// A port to forward, and what is listened on for it.
 #[derive(Debug)]
@@ -116,7 +114,7 @@ async fn forward(stream: TcpStream, passage: Passage, house: House) {
         return reset(&stream);
     };
     let (cutoff, token) = (lifeline.cutoff(), lifeline.token().clone());
-    let (to, from) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (to, from) = (Flow::default(), Flow::default());
     let near = Wire::downstream(stream, lifeline);
     let relaying = async {
         let (far, _known) = match connect(permit, &agent, &shared, sockets.as_ref()).await {
@@ -126,7 +124,9 @@ async fn forward(stream: TcpStream, passage: Passage, house: House) {
                 return Err(Failed::Connect(why));
             }
         };
-        relay(near, Wire::upstream(far, token.clone()), &to, &from, &token).await.map_err(Failed::Relay)
+        let far = Wire::upstream(far, token.clone());
+        // Half of a stream must not look like all of it: both are reset.
+        relay(&near, &far, &to, &from).await.inspect_err(|_error| token.cancel()).map_err(Failed::Relay)
     };
     let (end, error) = tokio::select! {
         biased;
@@ -137,13 +137,14 @@ async fn forward(stream: TcpStream, passage: Passage, house: House) {
         relayed = relaying => match relayed {
             Ok(()) => ("done", None),
             Err(Failed::Connect(why)) => ("upstream_failed", Some(why)),
-            Err(Failed::Relay(error)) => ("done", Some(format!("the connection broke: {error}"))),
+            Err(Failed::Relay(RelayError::Io(error))) => ("done", Some(format!("the connection broke: {error}"))),
+            Err(Failed::Relay(error)) => ("cut", Some(error.to_string())),
         },
     };
     guard.finish(Outcome {
         end: end.into(),
-        request_bytes: to.into_inner(),
-        response_bytes: from.into_inner(),
+        request_bytes: to.bytes(),
+        response_bytes: from.bytes(),
         total_us: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
         error,
         ..Outcome::default()
@@ -152,7 +153,7 @@ async fn forward(stream: TcpStream, passage: Passage, house: House) {
 
 enum Failed {
     Connect(String),
-    Relay(io::Error),
+    Relay(RelayError),
 }
 
 /// To the service, by the permit alone. First by IPv4, then by IPv6: a server may listen on either. Our end of a connection
@@ -199,37 +200,5 @@ fn mapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
         IpAddr::V6(v6) => v6.into(),
-    }
-}
-
-/// Both directions until both have ended, or one fails: then both are reset, as `broken` says, since half of a stream must not
-/// look like all of it.
-async fn relay(
-    near: Wire,
-    far: Wire,
-    to: &AtomicU64,
-    from: &AtomicU64,
-    broken: &CancellationToken,
-) -> io::Result<()> {
-    let (mut near_in, mut near_out) = tokio::io::split(near);
-    let (mut far_in, mut far_out) = tokio::io::split(far);
-    let relayed =
-        tokio::try_join!(pump(&mut near_in, &mut far_out, to), pump(&mut far_in, &mut near_out, from),);
-    relayed.map(drop).inspect_err(|_error| broken.cancel())
-}
-
-async fn pump(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    count: &AtomicU64,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return to.shutdown().await;
-        }
-        to.write_all(&buffer[..read]).await?;
-        count.fetch_add(read as u64, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,7 @@
 //! never comes into this process. Dropping the future ends both; whoever cuts drops it.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -19,18 +19,21 @@ use crate::gate::limit::{Meter, NotTaken};
 const PIPE: usize = 256 * 1024;
 /// A database keeps connections open without a word; keep-alive tells those that are dead.
 const IDLE: Duration = Duration::from_secs(2 * 3600);
+/// Once one side has ended: the other may be one that has gone without a word.
+const HALF_CLOSED: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_secs(60);
 
 /// One direction: what passed, and what it takes from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Flow {
     bytes: AtomicU64,
-    meter: Meter,
+    /// `None`: from no budget.
+    meter: Option<Meter>,
 }
 
 impl Flow {
-    pub fn new(meter: Meter) -> Self {
-        Flow { bytes: AtomicU64::new(0), meter }
+    pub fn metered(meter: Meter) -> Self {
+        Flow { bytes: AtomicU64::new(0), meter: Some(meter) }
     }
 
     pub fn bytes(&self) -> u64 {
@@ -39,7 +42,9 @@ impl Flow {
 
     /// To be asked before the bytes are passed on.
     pub fn take(&self, bytes: u64) -> Result<(), RelayError> {
-        self.meter.take(bytes)?;
+        if let Some(meter) = &self.meter {
+            meter.take(bytes)?;
+        }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -49,7 +54,7 @@ impl Flow {
 pub enum RelayError {
     #[error("{0}")]
     Metered(Box<NotTaken>),
-    #[error("nothing has passed for two hours")]
+    #[error("nothing has passed for two hours, or for ten minutes since one side ended")]
     Idle,
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -65,17 +70,29 @@ impl From<NotTaken> for RelayError {
 pub async fn relay(near: &Wire, far: &Wire, up: &Flow, down: &Flow) -> Result<(), RelayError> {
     let (near, far) = (near.stream(), far.stream());
     let moved = || up.bytes() + down.bytes();
-    let both = async { tokio::try_join!(pump(near, far, up), pump(far, near, down)).map(drop) };
+    let ended = AtomicBool::new(false);
+    let both =
+        async { tokio::try_join!(half(near, far, up, &ended), half(far, near, down, &ended)).map(drop) };
     tokio::pin!(both);
     let mut last = (moved(), Instant::now());
     loop {
         match timeout_at(Instant::now() + LOOK, both.as_mut()).await {
-            Ok(ended) => return ended,
+            Ok(done) => return done,
             Err(_elapsed) if moved() != last.0 => last = (moved(), Instant::now()),
-            Err(_elapsed) if last.1.elapsed() > IDLE => return Err(RelayError::Idle),
-            Err(_elapsed) => {}
+            Err(_elapsed) => {
+                let limit = if ended.load(Ordering::Relaxed) { HALF_CLOSED } else { IDLE };
+                if last.1.elapsed() > limit {
+                    return Err(RelayError::Idle);
+                }
+            }
         }
     }
+}
+
+async fn half(from: &TcpStream, to: &TcpStream, flow: &Flow, ended: &AtomicBool) -> Result<(), RelayError> {
+    pump(from, to, flow).await?;
+    ended.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 async fn pump(from: &TcpStream, to: &TcpStream, flow: &Flow) -> Result<(), RelayError> {

@@ -49,7 +49,7 @@ pub async fn carry(
         }
     };
     let Tunnel { permit, guard, policy, lifeline, place, upload, download } = tunnel;
-    let (up, down) = (Flow::new(upload), Flow::new(download));
+    let (up, down) = (Flow::metered(upload), Flow::metered(download));
     let cutoff = lifeline.cutoff();
     let mut address = None;
     let relaying = async {

@@ -13,11 +13,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use enforcer_policy::{Endpoint, Host, Relay, Route, Scheme};
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 
 use crate::gate::{Asked, Code};
+use crate::proxy::stream::writes_to;
 use crate::proxy::wire::Wire;
 use crate::proxy::{Alpn, Begins, Connection, Protocol, Serving, Stream, Terminated, sniff, tunnel};
 use crate::tls::distrust::Sign;
@@ -284,31 +285,7 @@ impl AsyncRead for Capped {
     }
 }
 
-impl AsyncWrite for Capped {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
+writes_to!(Capped, io);
 
 #[cfg(test)]
 mod tests {
