@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::idle::Idle;
+use super::received::Received;
 use crate::credential::{BodyGuard, CredentialError};
 use crate::gate::Code;
 use crate::gate::limit::{Meter, NotTaken};
@@ -71,7 +71,7 @@ pub struct Outgoing {
     /// What was held back to be judged; sent first.
     before: Bytes,
     /// `None`: nothing (more) to send.
-    inner: Option<Incoming>,
+    inner: Option<Received>,
     /// `None`: there is nothing to look at.
     guard: Option<BodyGuard>,
     limit: Option<u64>,
@@ -84,7 +84,7 @@ impl Outgoing {
     /// `before`: of this body, already read; `rest`: what comes after it.
     pub fn new(
         before: Bytes,
-        rest: Option<Incoming>,
+        rest: Option<Received>,
         guard: BodyGuard,
         limit: Option<u64>,
         meter: Option<Meter>,

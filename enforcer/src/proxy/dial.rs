@@ -10,6 +10,7 @@ use enforcer_policy::Host;
 use ipnet::IpNet;
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -23,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// For one address while others wait.
 const ATTEMPT: Duration = Duration::from_secs(3);
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Of nothing being heard, before the kernel asks whether somebody is there.
+const QUIET: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(10);
+const RETRIES: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -81,7 +86,7 @@ pub async fn tcp(
         let until = if address == last { deadline } else { deadline.min(Instant::now() + ATTEMPT) };
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                stream.set_nodelay(true).map_err(fail)?;
+                set_up(&stream).map_err(fail)?;
                 return Ok((stream, address));
             }
             Ok(Err(error)) => failure = error,
@@ -103,10 +108,17 @@ pub async fn address(
     }
     let connected = timeout(CONNECT, TcpStream::connect(address)).await;
     let connected = connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
-    match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+    match connected.and_then(|stream| set_up(&stream).map(|()| stream)) {
         Ok(stream) => Ok((stream, address)),
         Err(error) => Err(DialError::Connect { host, port: address.port(), error }),
     }
+}
+
+/// Without Nagle's delay, and found out within a minute when the other end is gone: what is relayed or streamed may be silent for longer.
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let asking = TcpKeepalive::new().with_time(QUIET).with_interval(AGAIN).with_retries(RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&asking)
 }
 
 /// A verified handshake over it.

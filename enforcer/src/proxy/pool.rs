@@ -5,25 +5,28 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use rustls::ClientConfig;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::REQUESTS;
 use super::body::Outgoing;
 use super::dial::{self, DialError};
+use super::interim::{Early, Interim};
+use super::opening::Opening;
+use super::received::Received;
 use super::stream::Io;
+use super::streams::Streams;
 use super::upstream::{Origin, UpstreamError};
 use super::wire::Wire;
+use super::{BoxError, REQUESTS};
 use crate::dns::{Resolver, forbidden};
 use crate::gate::lifeline::Lifeline;
 use crate::tls::ClientTls;
@@ -36,13 +39,7 @@ pub(super) const DIALS: usize = 64;
 /// Waiting connections of one agent to all origins: as many as it may have requests under way. With fewer, a busy one would shake
 /// hands anew for the rest.
 const KEPT: usize = REQUESTS;
-/// As on the agent's side: windows smaller than this halve the bulk rate.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-const PING: Duration = Duration::from_secs(20);
-/// Answers that are not the answer yet (RFC 9110, 15.2). Servers send one or two.
-const MAX_INFORMATIONAL: usize = 8;
+pub(super) const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
 /// The connections to one origin.
 pub(super) struct Pool {
@@ -73,7 +70,7 @@ impl Default for Bounds {
 struct State {
     /// The one that came back last is at the end.
     idle: VecDeque<Waiting>,
-    shared: Option<(http2::SendRequest<Outgoing>, SocketAddr)>,
+    shared: Option<(Streams, SocketAddr)>,
     /// The origin was offered HTTP/2 and chose HTTP/1.
     http1_only: bool,
 }
@@ -95,7 +92,7 @@ pub(super) struct Taken {
 
 enum Sender {
     Http1(http1::SendRequest<Outgoing>),
-    Http2(http2::SendRequest<Outgoing>),
+    Http2(Streams),
 }
 
 /// Brings an HTTP/1 connection back into the pool once the answer has been read to its end.
@@ -167,6 +164,23 @@ impl Pool {
         self.open(origin, resolver, private, false).await
     }
 
+    /// A stream where the server opens WebSockets on streams, or else a new HTTP/1 connection.
+    pub(super) async fn websocket(
+        &self,
+        origin: &Origin,
+        resolver: &Resolver,
+        private: &[IpNet],
+    ) -> Result<Taken, UpstreamError> {
+        let taken = self.take(origin, resolver, private, true).await?;
+        match &taken.sender {
+            Sender::Http2(streams) if streams.opens_websockets().await => return Ok(taken),
+            Sender::Http2(_) => {}
+            Sender::Http1(_) if !taken.reused => return Ok(taken),
+            Sender::Http1(_) => taken.keep(self),
+        }
+        self.fresh(origin, resolver, private).await
+    }
+
     fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
         let mut state = self.state();
         let permitted = |address: &SocketAddr| forbidden(address.ip(), private).is_none();
@@ -219,27 +233,17 @@ impl Pool {
                 (Box::new(stream), h2)
             }
         };
-        let io = TokioIo::new(io);
         let sender = if h2 {
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(MAX_RESPONSE_HEAD as u32)
-                .keep_alive_interval(PING)
-                .keep_alive_timeout(PING)
-                .handshake(io)
-                .await
-                .map_err(UpstreamError::Begin)?;
-            drive(connection, cut.clone());
-            self.state().shared = Some((sender.clone(), address));
-            Sender::Http2(sender)
+            let streams =
+                Streams::begin(io, cut.clone()).await.map_err(|error| UpstreamError::Begin(error.into()))?;
+            self.state().shared = Some((streams.clone(), address));
+            Sender::Http2(streams)
         } else {
             let (sender, connection) = http1::Builder::new()
                 .max_header_size(MAX_RESPONSE_HEAD)
-                .handshake(io)
+                .handshake(TokioIo::new(io))
                 .await
-                .map_err(UpstreamError::Begin)?;
+                .map_err(|error| UpstreamError::Begin(error.into()))?;
             drive(connection.with_upgrades(), cut.clone());
             if multiplex {
                 self.state().http1_only = true;
@@ -276,60 +280,97 @@ impl Pool {
     }
 }
 
-/// Why there is no answer. A request that provably never began to be written comes back with hyper's error.
+/// Why there is no answer.
 pub(super) enum Unanswered {
-    Failed(Box<TrySendError<Request<Outgoing>>>),
+    /// It provably never began to be written.
+    Unsent(Box<Request<Outgoing>>, BoxError),
+    Broken(BoxError),
     /// There were too many that are not the answer yet.
     Flooded,
 }
 
 impl From<TrySendError<Request<Outgoing>>> for Unanswered {
-    fn from(error: TrySendError<Request<Outgoing>>) -> Self {
-        Unanswered::Failed(Box::new(error))
+    fn from(mut error: TrySendError<Request<Outgoing>>) -> Self {
+        match error.take_message() {
+            Some(request) => Unanswered::Unsent(Box::new(request), error.into_error().into()),
+            None => Unanswered::Broken(error.into_error().into()),
+        }
     }
 }
 
-/// Counts informational answers to one request.
-#[derive(Default)]
-struct Informational {
-    count: AtomicUsize,
-    too_many: Notify,
+/// The head of an answer, its body still to come.
+pub(super) struct Answered {
+    pub(super) response: Response<Received>,
+    /// The server agreed to speak something else.
+    pub(super) opening: Option<Opening>,
+    pub(super) lease: Lease,
 }
 
 impl Taken {
+    /// Back into the pool, unused.
+    fn keep(self, pool: &Pool) {
+        if let Sender::Http1(sender) = self.sender {
+            pool.keep(sender, self.address);
+        }
+    }
+
     /// Sends, and waits for the head of the answer.
     pub(super) async fn send(
         self,
         pool: &Arc<Pool>,
         origin: &Origin,
         mut request: Request<Outgoing>,
-    ) -> Result<(Response<Incoming>, Lease), Unanswered> {
+        early: &mut Early<'_>,
+    ) -> Result<Answered, Unanswered> {
         match self.sender {
             Sender::Http1(mut sender) => {
                 let path = request.uri().path_and_query().cloned();
                 *request.uri_mut() = path.map_or(Uri::from_static("/"), Uri::from);
                 *request.version_mut() = Version::HTTP_11;
                 request.headers_mut().insert(header::HOST, origin.authority.clone());
-                let informational = Arc::new(Informational::default());
-                let counted = informational.clone();
-                hyper::ext::on_informational(&mut request, move |_| {
-                    if counted.count.fetch_add(1, Ordering::Relaxed) == MAX_INFORMATIONAL {
-                        counted.too_many.notify_one();
-                    }
+                // RFC 9110, 10.1.4.
+                if request.headers().contains_key(header::TE)
+                    && !request.headers().contains_key(header::CONNECTION)
+                {
+                    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
+                }
+                let interim = Arc::new(Interim::default());
+                let adding = interim.clone();
+                hyper::ext::on_informational(&mut request, move |head| {
+                    adding.add(head.status(), head.headers());
                 });
-                let response = tokio::select! {
-                    response = sender.try_send_request(request) => response?,
-                    () = informational.too_many.notified() => return Err(Unanswered::Flooded),
+                let mut sending = pin!(sender.try_send_request(request));
+                let mut response = loop {
+                    tokio::select! {
+                        biased;
+                        () = interim.came.notified() => interim.pass(early)?,
+                        response = sending.as_mut() => break response?,
+                    }
                 };
-                Ok((response, Lease(Some((pool.clone(), sender, self.address)))))
+                interim.pass(early)?;
+                let opening = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
+                    .then(|| Opening::Http1(hyper::upgrade::on(&mut response)));
+                let lease = Lease(Some((pool.clone(), sender, self.address)));
+                Ok(Answered { response: response.map(Received::Http1), opening, lease })
             }
-            Sender::Http2(mut sender) => {
+            Sender::Http2(streams) => {
                 *request.uri_mut() = origin.absolute(request.uri());
-                *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(header::HOST);
-                Ok((sender.try_send_request(request).await?, Lease(None)))
+                connects(&mut request);
+                let (response, opening) = streams.send(request, early).await?;
+                Ok(Answered { response, opening, lease: Lease(None) })
             }
         }
+    }
+}
+
+/// The handshake of a WebSocket as a stream opens one (RFC 8441, 5). Of an agent's requests no other has `Upgrade` left.
+fn connects(request: &mut Request<Outgoing>) {
+    if request.headers_mut().remove(header::UPGRADE).is_some() {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        request.headers_mut().remove(header::CONNECTION);
+        request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
     }
 }
 

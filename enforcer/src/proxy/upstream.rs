@@ -1,7 +1,7 @@
 //! Sending one authorized request. There is no way in without a permit.
 //!
 //! Pools are kept per (agent, credential and version, scheme, host, port). A request is sent twice
-//! only when hyper hands it back as never begun; nothing is followed, nothing else is repeated.
+//! only when it was provably never begun; nothing is followed, nothing else is repeated.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use enforcer_policy::{AgentName, CredentialName, Endpoint, Host, Relay, Scheme};
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
+use super::BoxError;
 use super::body::{Outgoing, Progress};
 use super::dial::{self, DialError};
-use super::pool::{Bounds, Lease, Pool, Unanswered};
+use super::interim::Early;
+use super::opening::Opening;
+use super::pool::{Answered, Bounds, Lease, Pool, Unanswered};
+use super::received::Received;
 use super::wire::Wire;
 use crate::credential::Authorized;
 use crate::dns::Resolver;
@@ -35,11 +38,11 @@ pub enum UpstreamError {
     #[error(transparent)]
     Dial(DialError),
     #[error("the server did not begin to speak HTTP: {0}")]
-    Begin(#[source] hyper::Error),
+    Begin(#[source] BoxError),
     #[error("the connection failed before the request was sent: {0}")]
-    Unsent(#[source] hyper::Error),
+    Unsent(#[source] BoxError),
     #[error("the connection failed after the request was begun: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] BoxError),
     #[error("the server did not answer within 10 minutes")]
     Silent,
     #[error("the server sent more than 8 informational answers (1xx) and no other")]
@@ -92,7 +95,9 @@ struct Identity {
 
 /// An answer's head with its body still to come.
 pub struct Sent {
-    pub response: Response<Incoming>,
+    pub response: Response<Received>,
+    /// The server agreed to speak something else.
+    pub opening: Option<Opening>,
     pub address: SocketAddr,
     pub lease: Lease,
 }
@@ -104,8 +109,10 @@ pub enum Carriage {
     Single,
     /// HTTP/2 where the origin offers it.
     Multiplexed,
-    /// HTTP/1 on a new connection that will not come back.
+    /// A WebSocket: HTTP/1 on a new connection that will not come back.
     Upgrade,
+    /// The same for an agent that speaks HTTP/2: on a stream, if the origin opens them there (RFC 8441).
+    Connect,
 }
 
 /// All pools.
@@ -121,7 +128,7 @@ impl Upstreams {
         Upstreams { resolver, tls, lifelines, pools: Mutex::default() }
     }
 
-    /// Sends the request and waits for the head of the answer. `progress` belongs to `body`.
+    /// Sends the request and waits for the head of the answer. `progress` belongs to `body`; `early` gets what comes before it.
     pub async fn send(
         &self,
         authorized: Authorized,
@@ -129,6 +136,7 @@ impl Upstreams {
         progress: &Progress,
         private: &[IpNet],
         carriage: Carriage,
+        early: &mut Early<'_>,
     ) -> Result<Sent, UpstreamError> {
         let Authorized { permit, parts, injected, guarded: _ } = authorized;
         let asked = permit.request();
@@ -150,21 +158,22 @@ impl Upstreams {
                 Carriage::Single => pool.take(&origin, &self.resolver, private, false).await?,
                 Carriage::Multiplexed => pool.take(&origin, &self.resolver, private, true).await?,
                 Carriage::Upgrade => pool.fresh(&origin, &self.resolver, private).await?,
+                Carriage::Connect => pool.websocket(&origin, &self.resolver, private).await?,
             };
             let (address, reused) = (taken.address, taken.reused);
-            let sending = taken.send(&pool, &origin, request);
+            let sending = taken.send(&pool, &origin, request, early);
             match answered(sending, progress).await? {
-                Ok((response, lease)) => return Ok(Sent { response, address, lease }),
+                Ok(Answered { response, opening, lease }) => {
+                    return Ok(Sent { response, opening, address, lease });
+                }
                 Err(Unanswered::Flooded) => return Err(UpstreamError::Informational),
-                Err(Unanswered::Failed(mut error)) => match error.take_message() {
-                    // Never begun, on a connection that had died while it waited: provably unused.
-                    Some(unsent) if reused => {
-                        request = unsent;
-                        dead += 1;
-                    }
-                    Some(_) => return Err(UpstreamError::Unsent(error.into_error())),
-                    None => return Err(UpstreamError::Broken(error.into_error())),
-                },
+                // On a connection that had died while it waited: provably unused.
+                Err(Unanswered::Unsent(unsent, _error)) if reused => {
+                    request = *unsent;
+                    dead += 1;
+                }
+                Err(Unanswered::Unsent(_, error)) => return Err(UpstreamError::Unsent(error)),
+                Err(Unanswered::Broken(error)) => return Err(UpstreamError::Broken(error)),
             }
         }
     }

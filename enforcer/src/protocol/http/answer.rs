@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
+use super::headers;
 use super::watch::InFlight;
 use crate::audit::{Outcome, RecordGuard, RequestId};
 use crate::gate::lifeline::{Cause, Cutoff, Lifeline};
@@ -22,6 +22,7 @@ use crate::proxy::BoxError;
 use crate::proxy::body::Progress;
 use crate::proxy::idle::Idle;
 use crate::proxy::pool::Lease;
+use crate::proxy::received::Received;
 use crate::redact::ScrubbedBody;
 
 /// Between two pieces of an answer. Event streams send comments more often than this.
@@ -160,7 +161,7 @@ fn micros(start: Instant) -> u64 {
 /// What the agent gets.
 pub enum Reply {
     Text(Full<Bytes>, #[allow(dead_code, reason = "held until the text is sent")] Option<InFlight>),
-    Stream(Box<Tail<ScrubbedBody<Incoming>>>),
+    Stream(Box<Tail<ScrubbedBody<Received>>>),
 }
 
 impl Body for Reply {
@@ -199,7 +200,7 @@ pub trait Scrubbed: Body<Data = Bytes, Error: Into<BoxError>> + Unpin {
     fn redacted(&self) -> u32;
 }
 
-impl Scrubbed for ScrubbedBody<Incoming> {
+impl Scrubbed for ScrubbedBody<Received> {
     fn count(&self) -> u32 {
         self.scrubbed().load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -223,18 +224,15 @@ struct Shared<B: Scrubbed> {
 
 struct Rest<B: Scrubbed> {
     body: B,
-    /// Pass trailers on (gRPC); otherwise they are dropped.
-    trailers: bool,
     idle: Idle,
     lease: Option<Lease>,
     record: Option<Record>,
 }
 
 impl<B: Scrubbed + Send + 'static> Tail<B> {
-    pub fn new(body: B, trailers: bool, lease: Lease, record: Record, in_flight: InFlight) -> Self {
+    pub fn new(body: B, lease: Lease, record: Record, in_flight: InFlight) -> Self {
         let cutoff = record.cutoff();
-        let mut rest =
-            Rest { body, trailers, idle: Idle::new(IDLE), lease: Some(lease), record: Some(record) };
+        let mut rest = Rest { body, idle: Idle::new(IDLE), lease: Some(lease), record: Some(record) };
         rest.note_end();
         let open = rest.record.is_some();
         let shared = Arc::new(Mutex::new(Shared { rest: Some(rest), reader: None }));
@@ -310,16 +308,18 @@ impl<B: Scrubbed> Rest<B> {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => return self.fail(error.into()),
-                Poll::Ready(Some(Ok(frame))) => {
+                Poll::Ready(Some(Ok(mut frame))) => {
                     self.idle.touch();
-                    match frame.data_ref() {
-                        Some(data) => {
-                            if let Some(Err(not)) = self.record.as_mut().map(|r| r.pass(data.len() as u64)) {
-                                return self.fail(not.to_string().into());
-                            }
+                    if let Some(data) = frame.data_ref()
+                        && let Some(Err(not)) = self.record.as_mut().map(|r| r.pass(data.len() as u64))
+                    {
+                        return self.fail(not.to_string().into());
+                    }
+                    if let Some(trailers) = frame.trailers_mut() {
+                        headers::clean_trailers(trailers);
+                        if trailers.is_empty() {
+                            continue;
                         }
-                        None if !self.trailers => continue,
-                        None => {}
                     }
                     self.note_end();
                     return Poll::Ready(Some(Ok(frame)));

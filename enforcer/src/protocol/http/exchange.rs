@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use enforcer_policy::{AgentPolicy, Host, Tripwire};
+use enforcer_policy::{AgentPolicy, Host, ResponseRules, Tripwire};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Empty, Full};
 
 use super::answer::{Record, Reply, Tail};
 use super::canonical::{self, Arrived};
@@ -20,6 +19,8 @@ use crate::credential::{self, Alarm, BodyGuard, CredentialError, Tripwires};
 use crate::gate::refusal::is_grpc;
 use crate::gate::{self, Admitted, Code, Refusal, Touched};
 use crate::proxy::body::{Cut, Outgoing, told};
+use crate::proxy::opening::Opening;
+use crate::proxy::received::Received;
 use crate::proxy::upstream::{Carriage, Sent};
 use crate::proxy::{Connection, REQUESTS};
 use crate::redact::{self, Needles, ScrubError, Watch};
@@ -34,11 +35,20 @@ const DRAIN_PACK_TIME: Duration = Duration::from_secs(30);
 /// How long a request waits for one of the agent's others to end.
 const CROWDED: Duration = Duration::from_secs(1);
 
+/// What the agent's side lends to one request.
+pub struct Lent<'a> {
+    /// What carries the request may become something else.
+    pub opening: Option<Opening>,
+    /// Takes answers that are not the answer yet.
+    pub early: &'a (dyn Fn(Response<()>) + Send + Sync),
+}
+
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub async fn exchange(
-    request: Request<Incoming>,
+    request: Request<Received>,
     connection: Arc<Connection>,
     mut in_flight: InFlight,
+    lent: Lent<'_>,
 ) -> Response<Reply> {
     let start = Instant::now();
     let shared = &connection.shared;
@@ -63,7 +73,7 @@ pub async fn exchange(
         let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code, reason).await;
         return manner.refuse(&refusal, in_flight, true);
     }
-    let wanted = upgrade::wanted(&mut parts);
+    let wanted = upgrade::wanted(&mut parts, lent.opening);
     let mut asked = match canonical::read(&parts, arrived) {
         Ok(asked) => asked,
         Err(unclear) => {
@@ -166,7 +176,7 @@ pub async fn exchange(
     let (outgoing, carriage) = match &wanted {
         Some(wanted) => {
             wanted.write(&mut authorized.parts.headers);
-            (Outgoing::none(), Carriage::Upgrade)
+            (Outgoing::none(), wanted.carriage())
         }
         None => {
             let carriage = if manner.http2 { Carriage::Multiplexed } else { Carriage::Single };
@@ -177,7 +187,12 @@ pub async fn exchange(
     let (outgoing, progress) = outgoing;
     record.sending(progress.clone());
     let private = policy.private_addresses();
-    let sending = shared.upstreams.send(authorized, outgoing, &progress, private, carriage);
+    let mut early = |head| {
+        if let Some(head) = hint(head, &needles, response_rules.as_ref()).filter(|_| !manner.old) {
+            (lent.early)(head);
+        }
+    };
+    let sending = shared.upstreams.send(authorized, outgoing, &progress, private, carriage, &mut early);
     let sent = match cutoff.unless(sending).await {
         Ok(Ok(sent)) => sent,
         Err(cause) => return told.refuse(record, in_flight, Code::Withdrawn, cause.told()),
@@ -189,10 +204,10 @@ pub async fn exchange(
             };
         }
     };
-    let Sent { mut response, address, lease } = sent;
+    let Sent { response, opening, address, lease } = sent;
     record.answered(response.status().as_u16(), address.to_string());
     if let Some(wanted) = wanted {
-        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(opening) = opening {
             let up = websocket::Limits { meter: upload, max_message: limit };
             let max_message = response_rules.as_ref().and_then(|rules| rules.max_body);
             let down = websocket::Limits { meter: record.download(), max_message };
@@ -201,7 +216,7 @@ pub async fn exchange(
             let watches = (!needles.is_empty()).then(|| [watch(), watch()]);
             let relay = websocket::Relay::new(up, [guard(), guard()], down, watches);
             let open = upgrade::Open { connection: connection.clone(), relay };
-            return match upgrade::accept(wanted, &mut response, needles, open, record, in_flight) {
+            return match upgrade::accept(wanted, &response, opening, needles, open, record, in_flight) {
                 Ok(answer) => answer,
                 Err((record, in_flight, why)) => told.refuse(record, in_flight, Code::UpstreamFailed, why),
             };
@@ -219,15 +234,32 @@ pub async fn exchange(
     }
     head.version = Version::HTTP_11;
     head.extensions.clear();
+    let trailer = headers::announced(&head.headers).filter(|_| !manner.http2);
     headers::clean_response(&mut head.headers);
-    let grpc = is_grpc(&head.headers);
     match redact::scrub(&mut head, body, needles, response_rules.as_ref()) {
         Ok(body) => {
-            let tail = Tail::new(body, grpc, lease, record, in_flight);
+            if let Some(trailer) = trailer {
+                head.headers.insert(header::TRAILER, trailer);
+            }
+            let tail = Tail::new(body, lease, record, in_flight);
             Response::from_parts(head, Reply::Stream(Box::new(tail)))
         }
         Err(error) => told.refuse(record, in_flight, unpassed(&error), error.to_string()),
     }
+}
+
+/// An informational answer as it goes to the agent: cleaned like the answer itself. `None`: it cannot be.
+fn hint(
+    head: Response<()>,
+    needles: &Arc<Needles>,
+    rules: Option<&Arc<ResponseRules>>,
+) -> Option<Response<()>> {
+    let (mut head, ()) = head.into_parts();
+    headers::clean_response(&mut head.headers);
+    // It has no body (RFC 9110, 8.6).
+    head.headers.remove(header::CONTENT_LENGTH);
+    let scrubbed = redact::scrub(&mut head, Empty::<Bytes>::new(), needles.clone(), rules);
+    scrubbed.ok().map(|_no_body| Response::from_parts(head, ()))
 }
 
 /// What a request is watched for before anything is decided about it.
@@ -262,6 +294,8 @@ fn alarm(connection: &Arc<Connection>, policy: &AgentPolicy, host: &Host) -> Ala
 #[derive(Clone, Copy)]
 struct Manner {
     http2: bool,
+    /// HTTP/1.0, which knows no informational answers (RFC 9110, 15.2).
+    old: bool,
     grpc: bool,
     /// It waits for a `100 Continue`, so there is no body to read yet.
     expects: bool,
@@ -273,6 +307,7 @@ impl Manner {
     fn of(parts: &Parts) -> Self {
         Manner {
             http2: parts.version == Version::HTTP_2,
+            old: parts.version == Version::HTTP_10,
             grpc: is_grpc(&parts.headers),
             expects: parts.headers.contains_key(header::EXPECT),
             pushes: parts.uri.path().ends_with("/git-receive-pack"),
@@ -281,7 +316,7 @@ impl Manner {
 
     /// Reads a little of a body nobody wants: a socket closed over unread bytes is reset, and the
     /// agent would see that instead of the refusal. Longer bodies end the connection.
-    async fn drain(self, body: Option<Incoming>) {
+    async fn drain(self, body: Option<Received>) {
         let Some(mut body) = body.filter(|_| self.pushes || (!self.http2 && !self.expects)) else { return };
         let (most, time) = if self.pushes { (DRAIN_PACK, DRAIN_PACK_TIME) } else { (DRAIN, DRAIN_TIME) };
         let mut read = 0;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use enforcer_policy::{Body, Reader};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::gate::{BodySource, Code, Unread};
+use crate::proxy::received::Received;
 
 /// An agent that began a body and sends nothing for so long has gone away.
 const IDLE: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ const PIECE: usize = 64 * 1024;
 
 /// A body on its way in.
 pub struct Inspected {
-    body: Incoming,
+    body: Received,
     held: Vec<u8>,
     ended: bool,
     /// The agent's, in pieces.
@@ -36,12 +36,12 @@ pub struct Inspected {
 pub struct Rest {
     pub before: Bytes,
     /// `None`: all of it is held.
-    pub body: Option<Incoming>,
+    pub body: Option<Received>,
     pub taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Inspected {
-    pub fn new(body: Incoming, space: Arc<Semaphore>) -> Self {
+    pub fn new(body: Received, space: Arc<Semaphore>) -> Self {
         Inspected { ended: body.is_end_stream(), body, held: Vec::new(), space, taken: None }
     }
 

@@ -1,6 +1,6 @@
 //! HTTP/1.1 and HTTP/2, each request judged by itself.
 //!
-//! [`serve`] runs the connection with its limits and timers, [`strict`] reads HTTP/1 before the library
+//! [`serve`] and [`http2`] run the connection with its limits and timers, [`hints`] writes what the library for HTTP/1 cannot, [`strict`] reads HTTP/1 before the library
 //! does, [`canonical`] makes the one request that is judged, [`headers`] removes what must not travel,
 //! [`inspect`] holds a body that has to be looked into, [`exchange`] tells the story of one request,
 //! [`upgrade`] opens a WebSocket and [`websocket`] relays its frames.
@@ -9,6 +9,8 @@ pub mod answer;
 pub mod canonical;
 pub mod exchange;
 pub mod headers;
+mod hints;
+mod http2;
 pub mod inspect;
 pub mod serve;
 mod strict;
@@ -66,7 +68,7 @@ impl Protocol for Http2 {
     }
 
     fn serve(&self, stream: Stream, connection: Connection) -> Serving {
-        Box::pin(serve::http2(stream, connection))
+        Box::pin(http2::serve(stream, connection))
     }
 }
 

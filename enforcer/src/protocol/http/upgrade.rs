@@ -6,13 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
-use hyper::body::Incoming;
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::answer::{Record, Reply};
@@ -21,6 +18,9 @@ use super::watch::InFlight;
 use super::websocket::Relay;
 use super::websocket::frame::code;
 use crate::proxy::Connection;
+use crate::proxy::opening::Opening;
+use crate::proxy::received::Received;
+use crate::proxy::upstream::Carriage;
 use crate::redact::{self, Needles};
 use crate::secret::encode::base64_padded;
 
@@ -29,13 +29,13 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A well-formed wish for a WebSocket.
 pub struct Wanted {
-    agent: OnUpgrade,
+    agent: Opening,
     over: Over,
     /// `Sec-WebSocket-Key`, for the server.
     key: String,
 }
 
-/// What the agent speaks. Servers are always asked over HTTP/1, which every one of them understands.
+/// What the agent speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Over {
     Http1,
@@ -45,7 +45,7 @@ enum Over {
 
 /// Takes the wish out of the head; `None`: there is none, or none that is valid. What was an extended CONNECT
 /// is a GET from here on, as over HTTP/1: rules, receipts and servers know it as that.
-pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
+pub fn wanted(parts: &mut Parts, opening: Option<Opening>) -> Option<Wanted> {
     let headers = &parts.headers;
     let one = |name: header::HeaderName| {
         let mut values = headers.get_all(name).iter();
@@ -75,7 +75,7 @@ pub fn wanted(parts: &mut Parts) -> Option<Wanted> {
         }
         _ => return None,
     };
-    let agent = parts.extensions.remove::<OnUpgrade>()?;
+    let agent = opening?;
     parts.method = Method::GET;
     Some(Wanted { agent, over, key })
 }
@@ -93,6 +93,21 @@ pub(crate) fn accept_of(key: &str) -> String {
 }
 
 impl Wanted {
+    /// By a server over HTTP/1.
+    fn is_accepted(&self, headers: &HeaderMap) -> bool {
+        let upgrade = headers.get(header::UPGRADE);
+        let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT);
+        upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && accept.is_some_and(|accept| accept.as_bytes() == accept_of(&self.key).as_bytes())
+    }
+
+    pub fn carriage(&self) -> Carriage {
+        match self.over {
+            Over::Http1 => Carriage::Upgrade,
+            Over::Http2 => Carriage::Connect,
+        }
+    }
+
     /// Into the cleaned head; the other fields of the handshake have stayed in it.
     pub fn write(&self, headers: &mut HeaderMap) {
         if let Ok(key) = HeaderValue::try_from(&self.key) {
@@ -118,23 +133,18 @@ pub struct Open {
 #[allow(clippy::result_large_err, reason = "the error hands the record back to be finished; it is rare")]
 pub fn accept(
     wanted: Wanted,
-    response: &mut Response<Incoming>,
+    response: &Response<Received>,
+    upstream: Opening,
     needles: Arc<Needles>,
     open: Open,
     record: Record,
     in_flight: InFlight,
 ) -> Result<Response<Reply>, (Record, InFlight, String)> {
     let headers = response.headers();
-    let to = headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let accepted = headers
-        .get(header::SEC_WEBSOCKET_ACCEPT)
-        .is_some_and(|a| a.as_bytes() == accept_of(&wanted.key).as_bytes());
-    if !to || !accepted {
-        return Err((
-            record,
-            in_flight,
-            "the server's WebSocket handshake does not match the request".into(),
-        ));
+    // A stream is open with its answer; RFC 8441 has no key.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !wanted.is_accepted(headers) {
+        let why = "the server's WebSocket handshake does not match the request";
+        return Err((record, in_flight, why.into()));
     }
     if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err((record, in_flight, "the server uses WebSocket extensions it was not offered".into()));
@@ -160,7 +170,6 @@ pub fn accept(
             (None, Some(in_flight))
         }
     };
-    let upstream = hyper::upgrade::on(response);
     tokio::spawn(async move {
         run(wanted.agent, upstream, open, record).await;
         drop(until_ended);
@@ -168,17 +177,16 @@ pub fn accept(
     Ok(Response::from_parts(head, Reply::Text(Full::default(), until_answered)))
 }
 
-async fn run(agent: OnUpgrade, upstream: OnUpgrade, open: Open, mut record: Record) {
+async fn run(agent: Opening, upstream: Opening, open: Open, mut record: Record) {
     let Open { connection, mut relay } = open;
-    let upgraded = async { tokio::try_join!(agent, upstream) };
-    let (agent, upstream) = match connection.ended.run_until_cancelled(upgraded).await {
+    let upgraded = async { tokio::try_join!(agent.opened(), upstream.opened()) };
+    let (mut agent, mut upstream) = match connection.ended.run_until_cancelled(upgraded).await {
         Some(Ok(both)) => both,
         Some(Err(error)) => {
             return record.finish("upstream_failed", Some(format!("the upgrade failed: {error}")));
         }
         None => return record.finish("cancelled", None),
     };
-    let (mut agent, mut upstream) = (TokioIo::new(agent), TokioIo::new(upstream));
     let cutoff = record.cutoff();
     let (end, error, farewell) = tokio::select! {
         relayed = relay.run(&mut agent, &mut upstream) => match relayed {

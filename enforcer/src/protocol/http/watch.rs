@@ -8,10 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::PREFACE;
+use super::hints::Hints;
 use super::strict::Strict;
 use super::strict::head::Fault;
 use crate::proxy::Stream;
@@ -28,6 +30,9 @@ const WRITE: Duration = Duration::from_secs(120);
 /// this between two pieces: a socket closed over unread bytes is reset, and the answer is lost with it.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_IDLE: Duration = Duration::from_secs(5);
+/// An agent that has shut its sending side may wait so long between two pieces of its answer. It looks like one that has gone, until a
+/// write fails; the kernel, too, keeps what is left of a closed socket for a minute.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
 
 /// What reader and requests of one connection tell each other: how many requests began and how many
 /// are in flight, whether the last one changed the protocol, and why no more are read.
@@ -40,6 +45,7 @@ struct Shared {
     ended: AtomicUsize,
     opened: AtomicBool,
     fault: OnceLock<Fault>,
+    hints: Hints,
 }
 
 /// One request in flight.
@@ -55,6 +61,16 @@ impl Activity {
     pub fn begin(&self) -> InFlight {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         InFlight { shared: self.0.clone(), place: None, body: None }
+    }
+
+    /// Something that comes before the answer to the request in flight. HTTP/1 only.
+    pub fn hint(&self, head: &http::Response<()>) {
+        self.0.hints.add(head);
+    }
+
+    /// The request in flight has its answer.
+    pub fn answers(&self) {
+        self.0.hints.answered();
     }
 
     /// How many began, and whether one is in flight.
@@ -94,7 +110,14 @@ pub struct Watched {
     /// Requests that had begun when `waiting` was set.
     begun: usize,
     stalled: Option<Idle>,
+    half_closes: bool,
+    /// The agent will send no more, and waits for its answer.
+    half_closed: Option<Idle>,
     linger: Linger,
+    /// Of what comes before an answer: not written yet.
+    hint: Bytes,
+    /// All that was written has gone out.
+    flushed: bool,
 }
 
 /// After the last answer.
@@ -114,8 +137,9 @@ enum Waiting {
 }
 
 impl Watched {
-    pub fn http1(io: Stream, activity: Activity) -> Self {
-        Watched::new(io, activity, Some(Strict::new()))
+    /// `plain`: not in TLS, where an end is said by who leaves.
+    pub fn http1(io: Stream, activity: Activity, plain: bool) -> Self {
+        Watched { half_closes: plain, ..Watched::new(io, activity, Some(Strict::new())) }
     }
 
     pub fn http2(io: Stream, activity: Activity) -> Self {
@@ -131,8 +155,34 @@ impl Watched {
             waiting: Waiting::Busy,
             begun: 0,
             stalled: None,
+            half_closes: false,
+            half_closed: None,
             linger: Linger::NotYet,
+            hint: Bytes::new(),
+            flushed: true,
         }
+    }
+
+    /// Writes what comes before an answer.
+    fn poll_hint(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.hint.is_empty() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.hint)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(wrote) => self.hint.advance(wrote),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before bytes of the library's.
+    fn poll_before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.strict.is_some() && self.hint.is_empty() {
+            self.hint = self.activity.0.hints.before_write(self.flushed).into();
+        }
+        ready!(self.poll_hint(cx))?;
+        self.flushed = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Reads, and says whether bytes came in, whole requests or not.
@@ -181,6 +231,9 @@ impl Watched {
         match poll {
             Poll::Ready(done) => {
                 self.stalled = None;
+                if let Some(waits) = &mut self.half_closed {
+                    waits.touch();
+                }
                 Poll::Ready(done)
             }
             Poll::Pending => match self.stalled.get_or_insert_with(|| Idle::new(WRITE)).poll_expired(cx) {
@@ -216,7 +269,9 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let before = buf.filled().len();
         let (poll, arrived) = this.read(cx, buf);
+        let ended = matches!(poll, Poll::Ready(Ok(()))) && buf.filled().len() == before;
         let (begun, in_flight) = this.activity.now();
         if in_flight || begun != this.begun {
             // Whatever was being waited for has come.
@@ -224,7 +279,14 @@ impl AsyncRead for Watched {
             this.begun = begun;
         }
         if in_flight {
-            return poll;
+            // The library takes an end for the agent's leaving.
+            return match &this.strict {
+                Some(strict) if ended && this.half_closes && !strict.owes() => {
+                    let waits = this.half_closed.get_or_insert_with(|| Idle::new(HALF_CLOSED));
+                    waits.poll_expired(cx).map(Ok)
+                }
+                _ => poll,
+            };
         }
         if arrived && this.strict.is_some() && !matches!(this.waiting, Waiting::Head(_)) {
             this.waiting = Waiting::Head(Idle::new(HEAD));
@@ -250,7 +312,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let poll = match self.poll_before(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_write(cx, bytes),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.wrote(cx, poll)
     }
 
@@ -259,7 +325,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        let poll = match self.poll_before(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_write_vectored(cx, bytes),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.wrote(cx, poll)
     }
 
@@ -267,8 +337,17 @@ impl AsyncWrite for Watched {
         self.io.is_write_vectored()
     }
 
+    /// The library flushes what it has written out, and only then (`hints`).
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.io).poll_flush(cx);
+        self.flushed = true;
+        if self.strict.is_some() && self.hint.is_empty() {
+            self.hint = self.activity.0.hints.after_all().into();
+        }
+        let poll = match self.poll_hint(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_flush(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.wrote(cx, poll)
     }
 
@@ -282,5 +361,66 @@ impl AsyncWrite for Watched {
             this.linger = Linger::Reading { all: Idle::new(LINGER), idle: Idle::new(LINGER_IDLE) };
         }
         this.poll_linger(cx).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_one_when_the_answer_is_there_or_does_not_come() {
+        let (mut agent, io) = tokio::io::duplex(1024);
+        let activity = Activity::default();
+        let mut watched = Watched::http1(Stream::new(Bytes::new(), Box::new(io)), activity.clone(), true);
+        agent.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        agent.shutdown().await.unwrap();
+        let mut request = [0; 27];
+        watched.read_exact(&mut request).await.unwrap();
+        let in_flight = activity.begin();
+        let moment = Duration::from_millis(50);
+        assert!(tokio::time::timeout(moment, watched.read_u8()).await.is_err(), "taken for gone");
+        drop(in_flight);
+        assert_eq!(watched.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+
+        let _in_flight = activity.begin();
+        watched.half_closed = Some(Idle::new(moment));
+        assert_eq!(watched.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn hints_go_out_between_answers_and_not_into_them() {
+        let (mut agent, io) = tokio::io::duplex(10);
+        let activity = Activity::default();
+        let mut watched = Watched::http1(Stream::new(Bytes::new(), Box::new(io)), activity.clone(), true);
+        let mut hint = http::Response::new(());
+        *hint.status_mut() = http::StatusCode::EARLY_HINTS;
+        let reading = tokio::spawn(async move {
+            let mut all = String::new();
+            agent.read_to_string(&mut all).await.unwrap();
+            all
+        });
+        // An answer of which the library holds a part back, and the next request is served meanwhile.
+        let first = watched.write(b"[the first answer]").await.unwrap();
+        assert!(first < 18);
+        activity.hint(&hint);
+        watched.write_all(&b"[the first answer]"[first..]).await.unwrap();
+        watched.flush().await.unwrap();
+        activity.hint(&hint);
+        activity.answers();
+        watched.write_all(b"[the second]").await.unwrap();
+        // Too late for one that is behind bytes which are still held back.
+        activity.hint(&hint);
+        activity.answers();
+        watched.write_all(b"[the third]").await.unwrap();
+        watched.flush().await.unwrap();
+        watched.shutdown().await.unwrap();
+        let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+        assert_eq!(
+            reading.await.unwrap(),
+            format!("[the first answer]{early}{early}[the second][the third]")
+        );
     }
 }

@@ -90,3 +90,43 @@ async fn a_client_that_waits_for_100_is_told_to_go_on_only_if_it_may() {
     let seen = world.seen().remove(0);
     assert_eq!((&seen.body[..], seen.header("expect")), (&b"body"[..], None));
 }
+
+#[tokio::test]
+async fn who_has_said_all_and_shuts_its_side_still_gets_its_answers() {
+    let world = World::new().await;
+    let ask = |path: &str, authority: &str| format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    let plain = format!("plain.test:{}", world.http);
+    // One that takes its time, and several at once.
+    for (path, answers) in [("/events", 1), ("/x", 3)] {
+        let mut agent = world.dial("one", world.http).await;
+        agent.write_all(ask(path, &plain).repeat(answers).as_bytes()).await.unwrap();
+        agent.shutdown().await.unwrap();
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), answers, "{answer}");
+        assert!(path != "/events" || answer.contains("data: 3"), "{answer}");
+    }
+    assert!(world.receipts(4).await.iter().all(|r| r.outcome.as_ref().unwrap().end == "done"));
+    // Between requests it is the end.
+    let mut agent = world.dial("one", world.http).await;
+    agent.write_all(ask("/x", &plain).as_bytes()).await.unwrap();
+    head(&mut agent).await;
+    agent.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    agent.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"ok");
+}
+
+#[tokio::test]
+async fn half_of_a_request_and_an_end_is_no_request() {
+    let world = World::new().await;
+    let host = format!("plain.test:{}", world.http);
+    let mut agent = world.dial("one", world.http).await;
+    let half = format!("POST /silence HTTP/1.1\r\nhost: {host}\r\ncontent-length: 9\r\n\r\nhalf");
+    agent.write_all(half.as_bytes()).await.unwrap();
+    agent.shutdown().await.unwrap();
+    let mut answer = String::new();
+    agent.read_to_string(&mut answer).await.unwrap();
+    assert!(!answer.contains("200"), "{answer}");
+    assert!(world.seen().is_empty());
+}

@@ -1,17 +1,19 @@
 //! WebSockets from an agent to a server: what passes byte for byte, and what ends them with which code.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use enforcer_vault::{Binding, Dangers, Secret};
-use http::Request;
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::answers::note;
+use super::legs::h2_upstream;
 use super::world::{SECRET, Seen, World};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -592,4 +594,100 @@ async fn over_http2_many_have_a_bound_and_end_with_their_connection() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the places are not given back");
+}
+
+/// A server that opens WebSockets on streams of HTTP/2, and says what it was asked.
+async fn on_streams(world: &mut World) -> (Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = asked.clone();
+    let connections = h2_upstream(world, move |request, mut respond| {
+        let noted = noted.clone();
+        async move {
+            let protocol = request.extensions().get::<h2::ext::Protocol>().map(|p| p.as_str().to_owned());
+            let names = [
+                "sec-websocket-version",
+                "sec-websocket-key",
+                "sec-websocket-extensions",
+                "upgrade",
+                "connection",
+            ]
+            .map(|name| request.headers().get(name).map_or("", |value| value.to_str().unwrap()));
+            let line = format!("{} {} {protocol:?} {names:?}", request.method(), request.uri().path());
+            noted.lock().unwrap().push(line);
+            if protocol.is_none() || request.uri().path().ends_with("/not/websocket") {
+                let answer = Response::builder().status(if protocol.is_none() { 200 } else { 403 });
+                respond.send_response(answer.body(()).unwrap(), true).unwrap();
+                return;
+            }
+            let (mut body, mut stream) =
+                (request.into_body(), respond.send_response(Response::new(()), false).unwrap());
+            let mut got = Vec::new();
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                got.extend_from_slice(&data);
+                while let Some((first, payload, end)) = parse(&got) {
+                    got.drain(..end);
+                    stream.send_data(plain(first, &payload).into(), first == 0x88).unwrap();
+                }
+            }
+        }
+    })
+    .await;
+    (connections, asked)
+}
+
+#[tokio::test]
+async fn over_http2_they_are_streams_of_the_server_as_well_where_it_takes_them() {
+    let mut world = World::new().await;
+    let (connections, asked) = on_streams(&mut world).await;
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(Socket::over_http2(&world, "/socket/websocket").await);
+    }
+    let large: Vec<u8> = (0..300_000).map(|n| (n % 251) as u8).collect();
+    for socket in &mut sockets {
+        for payload in [&b"hello"[..], &large] {
+            socket.send(0x82, payload).await;
+            assert_eq!(socket.frame().await, (0x82, payload.to_vec()));
+        }
+    }
+    // Other requests share the connection with them.
+    let mut agent = world.h2("one", "api.test").await;
+    assert_eq!(agent.send_request(world.request2("GET", "/open/x", "")).await.unwrap().status(), 200);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    for mut socket in sockets {
+        socket.send(0x88, b"\x03\xe8bye").await;
+        assert_eq!(socket.closed().await, (1000, "bye".into()));
+    }
+    let no = agent.send_request(connecting(&world, "/socket/not/websocket", "websocket")).await.unwrap();
+    assert_eq!(no.status(), 403);
+    let asked = asked.lock().unwrap().clone();
+    let one = "CONNECT /socket/websocket Some(\"websocket\") [\"13\", \"\", \"\", \"\", \"\"]";
+    assert_eq!(asked[..3], [one; 3]);
+    let mut ends: Vec<_> =
+        world.receipts(5).await.into_iter().map(|receipt| receipt.outcome.unwrap()).collect();
+    ends.retain(|outcome| outcome.request_bytes > 0);
+    assert_eq!(ends.len(), 3);
+    assert!(ends.iter().all(|outcome| outcome.end == "done" && outcome.response_bytes > 300_000), "{ends:?}");
+}
+
+#[tokio::test]
+async fn on_a_stream_they_are_held_to_the_same() {
+    let mut world = World::new().await;
+    on_streams(&mut world).await;
+    // The server sends back what it hears.
+    let mut socket = Socket::over_http2(&world, "/token/socket/websocket").await;
+    socket.send(0x81, SECRET.as_bytes()).await;
+    assert_eq!(socket.closed().await.0, 1008);
+    let mut socket = Socket::over_http2(&world, "/small/socket/websocket").await;
+    socket.send(0x82, &[b'x'; 1025]).await;
+    assert_eq!(socket.closed().await.0, 1009);
+    // An agent that is gone leaves nothing open.
+    let mut socket = Socket::over_http2(&world, "/socket/websocket").await;
+    socket.send(0x81, b"hello").await;
+    socket.frame().await;
+    drop(socket);
+    let ends: Vec<_> =
+        world.receipts(3).await.into_iter().map(|receipt| receipt.outcome.unwrap().end).collect();
+    assert_eq!(ends, ["upstream_failed", "refused", "cancelled"]);
 }

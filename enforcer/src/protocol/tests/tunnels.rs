@@ -201,6 +201,31 @@ async fn a_server_that_speaks_first_is_reached_by_the_address_that_we_gave_out()
 }
 
 #[tokio::test]
+async fn a_server_may_end_its_half_and_read_on() {
+    let world = World::new().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"+ready ").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.unwrap();
+        heard
+    });
+    with(&world, &raw(port), "");
+    let mut stream = at(&world, [127, 0, 0, 1], port).await;
+    assert!(greeted(&mut stream).await);
+    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    for word in ["one ", "two ", "three"] {
+        stream.write_all(word.as_bytes()).await.unwrap();
+    }
+    stream.shutdown().await.unwrap();
+    assert_eq!(tokio::time::timeout(SOON, server).await.unwrap().unwrap(), "one two three");
+    assert_eq!(world.receipts(1).await[0].outcome.as_ref().unwrap().end, "done");
+}
+
+#[tokio::test]
 async fn a_relay_ends_when_its_rule_goes_or_the_agent_is_switched_off() {
     let world = World::new().await;
     let port = database().await;

@@ -68,6 +68,7 @@ pub(super) struct World {
     listeners: HashMap<&'static str, SocketAddr>,
     root: RootCertStore,
     /// the upstream's own
+    pub(super) server_tls: Arc<ServerConfig>,
     pub(super) certificate: rustls::pki_types::CertificateDer<'static>,
     pub(super) policies: watch::Sender<Arc<PolicySet>>,
     pub(super) lifelines: Arc<Lifelines>,
@@ -127,7 +128,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (certificate, config) = upstream_tls();
-        let https = upstream(Some(config), seen.clone()).await;
+        let https = upstream(Some(config.clone()), seen.clone()).await;
         let http = upstream(None, seen.clone()).await;
 
         let secrets =
@@ -196,6 +197,7 @@ impl World {
             shared,
             listeners,
             root,
+            server_tls: config,
             certificate,
             policies,
             lifelines,
@@ -206,6 +208,15 @@ impl World {
             sessions,
             _directory: directory,
         }
+    }
+
+    /// From here on `api.test`, with its credential, is what a test serves at this port.
+    pub(super) async fn moves_to(&mut self, https: u16) {
+        self.https = https;
+        let hosts = Binding::parse(&format!("https://api.test:{https}"), Dangers::default()).unwrap();
+        let value = Secret::new(SECRET.into()).unwrap();
+        self.secrets.set("token".into(), vec![hosts], value).await.unwrap();
+        self.policies.send_replace(compile(&["one", "two"].map(|agent| policy(agent, https, self.http))));
     }
 
     /// What the upstream has seen so far.

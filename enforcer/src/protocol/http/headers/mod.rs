@@ -9,7 +9,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::gate::refusal::is_grpc;
 use crate::redact;
 
 /// Hop-by-hop by definition or by habit (RFC 9110, 7.6.1), in both directions.
@@ -50,11 +49,31 @@ const REWRITER_FAMILIES: &[&str] = &["x-forwarded-", "x-original-", "x-envoy-", 
 /// Would send the agent to another port, protocol or collector.
 const FROM_ANSWERS: &[&str] = &["alt-svc", "nel", "report-to", "reporting-endpoints", "alt-used"];
 
+/// Have their say before a body, or say what it is: behind one they are for a reader that takes trailers for headers (RFC 9110, 6.5.1).
+const NOT_TRAILERS: &[&str] = &[
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "expires",
+    "host",
+    "location",
+    "pragma",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "warning",
+    "www-authenticate",
+];
+
 /// Cleans the head of a request. Names listed in `Connection` go first, so that nothing we add later
 /// can be named there.
 pub fn clean_request(headers: &mut HeaderMap) {
-    let trailers = is_grpc(headers)
-        && headers.get_all(TE).iter().any(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let trailers = headers.get_all(TE).iter().any(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip_hop_by_hop(headers);
     // hyper writes the framing anew from the body itself.
     for name in [HOST, CONTENT_LENGTH, EXPECT] {
@@ -89,6 +108,23 @@ pub fn plainly_framed(headers: &HeaderMap) -> bool {
 pub fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     remove(headers, |name| FROM_ANSWERS.contains(&name));
+}
+
+/// Cleans what comes behind the body of an answer.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, |name| !may_trail(name));
+}
+
+/// What an answer says it will have behind its body, as far as that passes. In HTTP/1 nothing else does.
+pub fn announced(headers: &HeaderMap) -> Option<HeaderValue> {
+    let listed = headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
+    let listed = listed.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase());
+    let passing: Vec<String> = listed.filter(|name| may_trail(name)).collect();
+    HeaderValue::try_from(passing.join(", ")).ok().filter(|list| !list.is_empty())
+}
+
+fn may_trail(name: &str) -> bool {
+    ![HOP_BY_HOP, FROM_ANSWERS, NOT_TRAILERS].iter().any(|no| no.contains(&name))
 }
 
 /// Looks at the few names there are, rather than for the many that may be.

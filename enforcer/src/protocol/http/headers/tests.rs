@@ -72,13 +72,33 @@ fn headers_that_speak_of_another_request_go_in_every_spelling() {
 }
 
 #[test]
-fn te_trailers_stays_for_grpc_alone() {
-    let mut grpc = headers(&[("te", "trailers"), ("content-type", "application/grpc")]);
-    clean_request(&mut grpc);
-    assert_eq!(left(&grpc), ["content-type: application/grpc", "te: trailers"]);
-    let mut other = headers(&[("te", "trailers"), ("content-type", "text/plain")]);
-    clean_request(&mut other);
-    assert_eq!(left(&other), ["content-type: text/plain"]);
+fn te_stays_where_it_asks_for_trailers_and_nothing_else() {
+    for (te, stays) in [("trailers", true), ("Trailers", true), ("trailers, deflate", false), ("gzip", false)]
+    {
+        let mut asked = headers(&[("te", te), ("content-type", "text/plain")]);
+        clean_request(&mut asked);
+        let with: &[&str] = &["content-type: text/plain", "te: trailers"];
+        assert_eq!(left(&asked), if stays { with } else { &with[..1] }, "{te}");
+    }
+}
+
+#[test]
+fn what_is_said_behind_a_body_cannot_be_taken_for_what_stands_before_it() {
+    let mut trailers = headers(&[
+        ("grpc-status", "0"),
+        ("server-timing", "db;dur=5"),
+        ("set-cookie", "a=b"),
+        ("content-length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("location", "https://other.test/"),
+        ("alt-svc", "h3"),
+    ]);
+    clean_trailers(&mut trailers);
+    assert_eq!(left(&trailers), ["grpc-status: 0", "server-timing: db;dur=5"]);
+    let said = headers(&[("trailer", "Server-Timing, set-cookie"), ("trailer", "x-checksum")]);
+    assert_eq!(announced(&said).unwrap(), "server-timing, x-checksum");
+    assert_eq!(announced(&headers(&[("trailer", "host")])), None);
+    assert_eq!(announced(&headers(&[])), None);
 }
 
 #[test]

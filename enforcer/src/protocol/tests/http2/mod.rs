@@ -1,6 +1,7 @@
 //! HTTP/2 as an agent that means harm writes it, frame by frame and by hand.
 
 mod floods;
+mod generic;
 mod must;
 mod requests;
 
