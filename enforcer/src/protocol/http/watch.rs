@@ -288,6 +288,10 @@ impl AsyncRead for Watched {
                 _ => poll,
             };
         }
+        // No head comes any more: the connection speaks another protocol, which has clocks of its own.
+        if this.activity.0.opened.load(Ordering::Acquire) {
+            return poll;
+        }
         if arrived && this.strict.is_some() && !matches!(this.waiting, Waiting::Head(_)) {
             this.waiting = Waiting::Head(Idle::new(HEAD));
         }

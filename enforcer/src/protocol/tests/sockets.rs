@@ -189,6 +189,18 @@ async fn end(world: &World) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_websocket_lives_longer_than_a_request_head_may_take() {
+    let world = World::new().await;
+    let mut socket = Socket::open(&world, "/socket/websocket").await;
+    socket.send(0x81, b"before").await;
+    assert_eq!(socket.frame().await, (0x81, b"before".to_vec()));
+    // Bytes outside of a request would be a head, which has 10 s.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    socket.send(0x81, b"after").await;
+    assert_eq!(socket.frame().await, (0x81, b"after".to_vec()));
+}
+
+#[tokio::test]
 async fn messages_of_every_form_pass_as_they_are() {
     let world = World::new().await;
     let mut socket = Socket::open(&world, "/socket/websocket").await;
