@@ -1,7 +1,7 @@
 //! Agents at work and at their tricks while the daemon is killed and restarted, and while policies change: nothing leaves past it,
 //! no answer is wrong.
 //!
-//! A few rounds by default; `cargo xtask soak` makes it a hundred restarts and a thousand reloads (`ENFORCER_RESTARTS`,
+//! A few rounds by default; `cargo xtask soak restarts reloads` makes it a hundred restarts and a thousand reloads (`ENFORCER_RESTARTS`,
 //! `ENFORCER_RELOADS`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 

@@ -220,6 +220,24 @@ impl Daemon<'_> {
         Ok(ours)
     }
 
+    /// SIGKILL to the worker alone; the keeper starts another. Returns the pids.
+    pub fn kill9_worker(&self) -> Result<Vec<i32>> {
+        let workers = self.ours(&["worker"]);
+        ensure!(!workers.is_empty(), "no worker is running");
+        kill(&workers);
+        self.wait_gone(&workers)?;
+        Ok(workers)
+    }
+
+    /// SIGKILL to the keeper alone, which its worker does not survive.
+    pub fn kill9_keeper(&mut self) -> Result<()> {
+        let workers = self.ours(&["worker"]);
+        let mut child = self.child.take().context("no daemon is running")?;
+        child.kill()?;
+        child.wait()?;
+        self.wait_gone(&workers)
+    }
+
     /// SIGKILL to every process that runs our binary, whatever its part.
     pub fn kill9_everything(&mut self) -> Result<Vec<i32>> {
         let ours = self.ours(&[]);

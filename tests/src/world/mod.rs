@@ -9,7 +9,7 @@ pub mod command;
 pub mod container;
 pub mod daemon;
 mod manager;
-mod net;
+pub(crate) mod net;
 pub mod outside;
 mod pki;
 pub mod plan;
@@ -183,7 +183,12 @@ impl World {
         let stage = self.bin("stage");
         let mut command = self.on_host(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
         command.arg(stage).arg("victim");
-        let child = server(command, &self.dir.join("outside/victim.log"))?;
+        self.server(command, &self.dir.join("outside/victim.log"))
+    }
+
+    /// A server that says `ready` on its first line; it lives as long as the stage. Returns its process.
+    pub fn server(&self, command: Command, log: &Path) -> Result<u32> {
+        let child = server(command, log)?;
         let pid = child.id();
         self.children.lock().unwrap_or_else(|e| e.into_inner()).push(child);
         Ok(pid)
@@ -299,9 +304,8 @@ impl Tools {
         fs::create_dir(to)?;
         let product =
             std::env::var_os("ENFORCER_BIN").map_or_else(|| self.dir.join("enforcer"), PathBuf::from);
-        for (from, name) in
-            [(self.dir.join("stage"), "stage"), (self.dir.join("probe"), "probe"), (product, "enforcer")]
-        {
+        let ours = ["stage", "probe", "traffic"].map(|name| (self.dir.join(name), name));
+        for (from, name) in ours.into_iter().chain([(product, "enforcer")]) {
             // The daemon's absence is told when a daemon is asked for: half of the tests need none.
             if from.exists() {
                 let target = to.join(name);
@@ -315,7 +319,7 @@ impl Tools {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {

@@ -13,8 +13,8 @@ use super::plan;
 use super::sweep::{host_netns, outside_netns};
 
 /// The host's end of the cable.
-pub(super) const HOST_LINK: &str = "eth0";
-const OUTSIDE_LINK: &str = "net0";
+pub(crate) const HOST_LINK: &str = "eth0";
+pub(crate) const OUTSIDE_LINK: &str = "net0";
 
 /// Makes both namespaces of the stage `name`.
 pub(super) fn make(name: &str) -> Result<()> {
