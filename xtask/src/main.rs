@@ -73,8 +73,21 @@ enum Chore {
     },
     /// Try every client of the matrix, also those that take long to install, with large transfers of 64 MiB
     Clients,
-    /// The long runs: a hundred restarts and a thousand reloads under load
-    Soak,
+    /// The long runs: half an hour of mixed load and faults, a hundred restarts, a thousand reloads
+    Soak {
+        /// Which; all of them when nothing is named
+        #[arg(value_enum)]
+        parts: Vec<soak::Part>,
+        /// How long the mixed part takes: half of it with restarts and kills, half without
+        #[arg(long, default_value_t = 30)]
+        minutes: u32,
+        /// Write what the mixed part found into enforcer/docs/performance.md as well
+        #[arg(long)]
+        write: bool,
+        /// Only the mixed part; everything is built already
+        #[arg(long, hide = true)]
+        on_stage: bool,
+    },
     /// Boot Debian's kernels in QEMU: kernels that lack something, power cuts. Slow; needs no KVM
     Vm {
         /// What to show; all of it when nothing is named
@@ -122,7 +135,8 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Bench { bench } => bench::bench(&bench, root),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
         Chore::Clients => clients::clients(root),
-        Chore::Soak => soak::soak(root),
+        Chore::Soak { minutes, write, on_stage: true, .. } => soak::mixed(root, minutes, write),
+        Chore::Soak { parts, minutes, write, on_stage: false } => soak::soak(root, &parts, minutes, write),
         Chore::Vm { on_guest: Some(scene), .. } => vm::guest::play(&scene),
         Chore::Vm { shows, kernel, scene, built, on_guest: None } => {
             if !built {

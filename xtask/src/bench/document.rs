@@ -12,7 +12,7 @@ pub(super) fn write(root: &Path, bench: &str, table: &str) -> Result<()> {
 }
 
 /// The same for a command with more words.
-pub(super) fn write_as(root: &Path, bench: &str, command: &str, table: &str) -> Result<()> {
+pub(crate) fn write_as(root: &Path, bench: &str, command: &str, table: &str) -> Result<()> {
     let path = root.join(DOCUMENT);
     let (begin, end) = (format!("<!-- bench {bench} -->\n"), format!("<!-- end of bench {bench} -->\n"));
     let old = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

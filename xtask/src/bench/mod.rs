@@ -10,6 +10,8 @@ use clap::Subcommand;
 use crate::run::{as_root, step};
 use crate::{bpf, setup};
 
+pub(crate) use self::document::write_as;
+
 mod document;
 mod kernel;
 mod policy;
