@@ -250,9 +250,7 @@ async fn trailers_of_answers_pass_in_each_version() {
             body.flow_control().release_capacity(length).unwrap();
         }
         let trailers = soon(body.trailers()).await.unwrap().expect("trailers");
-        assert_eq!(
-            (trailers.len(), &trailers["x-sum"].to_str().unwrap()[..]),
-            (1, &format!("true {masked}")[..])
-        );
+        assert_eq!(trailers.len(), 1, "{trailers:?}");
+        assert_eq!(trailers["x-sum"], format!("true {masked}"));
     }
 }

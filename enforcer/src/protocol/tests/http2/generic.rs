@@ -61,7 +61,7 @@ fn cases(host: &str) -> Vec<Case> {
         "6.5",
         "settings, and all of them",
         &[
-            setting(1, 100),
+            setting(1, 4096),
             setting(2, 0),
             setting(3, 10),
             setting(4, 65535),
