@@ -8,7 +8,7 @@ use crate::run::{step, step_with};
 use crate::{bpf, setup, test};
 
 pub(crate) fn clients(root: &Path) -> Result<()> {
-    setup::setup(root)?;
+    setup::for_tests(root)?;
     setup::clients::ensure_large(root)?;
     bpf::build(root, None)?;
     step(root, "Building", &["cargo", "build", "--workspace", "--all-targets"])?;

@@ -17,16 +17,20 @@ allow:
 
 /// What the doctor found of this program, once it has found it.
 fn found(daemon: &Daemon<'_>, program: &str) -> Value {
+    let ours = |exe: &str| exe.rsplit('/').next().is_some_and(|name| name.starts_with(program));
+    wait(daemon, program, |found| found["exe"].as_str().is_some_and(ours))
+}
+
+/// The latest finding that is wanted, once there is one.
+pub(crate) fn wait(daemon: &Daemon<'_>, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + command::patient(Duration::from_secs(60));
     loop {
         let told = daemon.cli(&["--json", "trust", "doctor", "bot"]).unwrap();
         let told: Value = serde_json::from_str(&told.stdout).unwrap();
-        let found = told["found"].as_array().unwrap().iter();
-        let ours = |exe: &str| exe.rsplit('/').next().is_some_and(|name| name.starts_with(program));
-        if let Some(found) = found.rev().find(|f| f["exe"].as_str().is_some_and(ours)) {
+        if let Some(found) = told["found"].as_array().unwrap().iter().rev().find(|found| wanted(found)) {
             return found.clone();
         }
-        assert!(Instant::now() < deadline, "{program} was not found: {told}\n{}", daemon.log_text());
+        assert!(Instant::now() < deadline, "{what} was not found: {told}\n{}", daemon.log_text());
         std::thread::sleep(Duration::from_millis(50));
     }
 }

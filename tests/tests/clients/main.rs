@@ -2,11 +2,12 @@
 //! servers, with a credential that it does not have.
 //!
 //! The table is in `table.rs`, the results are in `enforcer/docs/clients.md`. What clients say is not believed: the shop's
-//! nginx says what it was asked, and with which credential.
+//! nginx says what it was asked, and with which credential, and its server what arrived.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod distrust;
 mod judge;
+mod stacks;
 mod table;
 mod upstream;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use enforcer_tests::world::{Daemon, Output, World, command, plan};
 
 use table::{CLIENTS, Client, Family};
-use upstream::Shop;
+use upstream::{LISTS, Shop};
 
 const POLICY: &str = r#"
 version: 1
@@ -25,13 +26,13 @@ credentials:
   api: { bearer: { secret: api-token, env: API_TOKEN } }
   git: { basic: { username: bot, secret: git-password, env: GIT_PASSWORD } }
 allow:
-  - { name: socket, host: shop.example.test, methods: GET, paths: /socket, websocket: true, credential: api }
+  - { name: socket, host: shop.example.test, methods: GET, paths: [/socket, /moved/socket], websocket: true, credential: api }
   - { name: shop, host: shop.example.test, methods: [GET, HEAD, POST, PUT, DELETE], credential: api }
   - { name: git, host: git.example.test, methods: [GET, POST], paths: "/project.git/**", credential: git }
 "#;
 
 /// All jobs of a client, two of them of 64 MiB, by a daemon that was built without optimisation.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 
 #[test]
 fn debians_clients() {
@@ -68,6 +69,9 @@ fn clients_that_are_large() {
 fn check(family: Family) {
     let world = World::new().unwrap();
     let shop = Shop::open(&world, &installed()).unwrap();
+    if family == Family::Packages {
+        shop.stock_registries().unwrap();
+    }
     let daemon = world.daemon(&[("bot", POLICY)]).unwrap();
     daemon.secret_set("api-token", plan::SHOP, &world.canaries.bearer).unwrap();
     daemon.secret_set("git-password", plan::GIT, &world.canaries.git_password).unwrap();
@@ -75,7 +79,7 @@ fn check(family: Family) {
     let wanted = |client: &&Client| client.family == family && only.as_ref().is_none_or(|n| n == client.name);
     let mut wrong = Vec::new();
     for client in CLIENTS.iter().filter(wanted) {
-        let output = as_agent(&daemon, &shop, client, client.run);
+        let output = as_agent(&daemon, &shop, &[format!("CLIENT={}", client.name)], client.run);
         let found = judge::judge(&world, &shop, client, &output);
         report(client, &output, &found);
         if !found.is_empty() {
@@ -87,11 +91,10 @@ fn check(family: Family) {
 
 /// A line of the table in `enforcer/docs/clients.md`.
 fn report(client: &Client, output: &Output, wrong: &[String]) {
-    let lists = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let mut asked = command::command(&["sh", "-c", client.version]);
-    asked.current_dir(lists);
+    asked.current_dir(LISTS);
     let version = command::run(asked, LIMIT).map(|version| version.stdout).unwrap_or_default();
-    let jobs: Vec<_> = client.jobs.iter().map(|job| job.word()).collect();
+    let jobs: Vec<_> = client.jobs().iter().map(|job| job.word()).collect();
     println!(
         "{} | {} | {} | {} | {:.1} s{}",
         client.name,
@@ -103,23 +106,25 @@ fn report(client: &Client, output: &Output, wrong: &[String]) {
     );
 }
 
-/// A shell line in the directory of the scripts. The variables say where things are; none of them is about trust.
-fn as_agent(daemon: &Daemon<'_>, shop: &Shop, client: &Client, line: &str) -> Output {
+/// A shell line in the directory of the scripts. The variables, and `more`, say where things are; none of them is about trust.
+fn as_agent(daemon: &Daemon<'_>, shop: &Shop, more: &[String], line: &str) -> Output {
     let floor = shop.floor.display();
     let node = format!("{floor}/installed/node/node_modules");
     let variables = [
         format!("SHOP=https://{}", plan::SHOP),
-        format!("CLIENT={}", client.name),
+        format!("FLOOR={floor}"),
         format!("BULK={floor}/bulk"),
         format!("PYTHON={floor}/installed/python/bin/python"),
         format!("UV={floor}/installed/python/bin/uv"),
         format!("DENO={}", one_of(&node, "@deno/linux-*-glibc/deno")),
         format!("BUN={}", one_of(&node, "@oven/bun-linux-*/bin/bun")),
         format!("RUST={floor}/rust"),
+        format!("RUST_CLIENTS={floor}/installed/rust/debug"),
+        format!("IDLE={}", if everything() { 35 } else { 1 }),
         "PYTHONDONTWRITEBYTECODE=1".to_owned(),
     ];
     let mut words = vec!["env"];
-    words.extend(variables.iter().map(String::as_str));
+    words.extend(variables.iter().chain(more).map(String::as_str));
     words.extend(["sh", "-c", line]);
     let mut command = daemon.agent_command("bot", &words);
     command.current_dir(&shop.floor);

@@ -1,4 +1,4 @@
-//! The shop: an nginx of this test's own, an HTTP and a gRPC server behind it, and small registries. All of it asks for the
+//! The shop: an nginx of this test's own, an HTTP and a gRPC server behind it, and registries. All of it asks for the
 //! credential.
 
 use std::fs;
@@ -8,11 +8,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use enforcer_tests::world::{World, command, outside, plan};
+use serde_json::Value;
 
 /// A large transfer: 64 MiB when all clients are tried, less where every change waits for it.
 pub(crate) fn bulk() -> u64 {
     if super::everything() { 64 << 20 } else { 16 << 20 }
 }
+
+/// Where this test's lists, scripts and servers are.
+pub(crate) const LISTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+/// In the shop's directory.
+const ARRIVALS: &str = "arrivals";
 
 const HTTP: u16 = 8098;
 const RPC: u16 = 8097;
@@ -37,19 +43,18 @@ impl Shop {
         let mut shop = Shop { dir, floor, digest: String::new(), servers: Vec::new() };
         shop.furnish(clients)?;
         shop.stock()?;
-        let backend = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+        let server = Path::new(LISTS).join("shop/server.py");
         let python = shop.floor.join("installed/python/bin/python");
-        let root = shop.dir.join("files").display().to_string();
-        let url = format!("https://{}", plan::SHOP);
-        let registries = backend.join("registries.py").display().to_string();
-        command::must(&["/usr/bin/python3", &registries, &root, &url])?;
-        let words = [python, backend.join("backend.py"), HTTP.to_string().into(), RPC.to_string().into()];
-        shop.start("backend", world.outside(&words))?;
+        let words =
+            [python, server, HTTP.to_string().into(), RPC.to_string().into(), shop.dir.join(ARRIVALS)];
+        let mut server = world.outside(&words);
+        server.env("PYTHONDONTWRITEBYTECODE", "1");
+        shop.start("server", server)?;
         fs::write(shop.dir.join("nginx.conf"), configuration(world, &shop.dir))?;
         let file = shop.dir.join("nginx.conf").display().to_string();
         let nginx = world.outside(&["nginx", "-p", &shop.dir.display().to_string(), "-c", &file]);
         shop.start("nginx", nginx)?;
-        shop.wait("ready", |shop| shop.said("backend").contains("ready"))?;
+        shop.wait("ready", |shop| shop.said("server").contains("ready"))?;
         shop.wait("nginx", |shop| fs::read(shop.dir.join("nginx.pid")).is_ok_and(|pid| !pid.is_empty()))?;
         Ok(shop)
     }
@@ -63,8 +68,7 @@ impl Shop {
             let (from, to) = (from.display().to_string(), to.display().to_string());
             command::must(&["mount", "--bind", "-o", "ro", &from, &to])?;
         }
-        let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/jobs");
-        for entry in fs::read_dir(jobs)? {
+        for entry in fs::read_dir(Path::new(LISTS).join("jobs"))? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 fs::copy(entry.path(), self.floor.join(entry.file_name()))?;
@@ -102,7 +106,7 @@ impl Shop {
         let deadline = Instant::now() + command::patient(Duration::from_secs(60));
         while !there(self) {
             let ended = self.servers.iter_mut().any(|server| !matches!(server.try_wait(), Ok(None)));
-            let logs = || format!("{}{}{}", self.said("backend"), self.said("nginx"), self.said("error"));
+            let logs = || format!("{}{}{}", self.said("server"), self.said("nginx"), self.said("error"));
             ensure!(
                 !ended && Instant::now() < deadline,
                 "the shop does not open, {what} is missing:\n{}",
@@ -111,6 +115,21 @@ impl Shop {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    /// Registries with a package each, whose bytes are mostly the large file.
+    pub(crate) fn stock_registries(&self) -> Result<()> {
+        let script = format!("{LISTS}/shop/registries.py");
+        let (root, bulk) =
+            (self.dir.join("files").display().to_string(), self.floor.join("bulk").display().to_string());
+        let url = format!("https://{}", plan::SHOP);
+        command::must(&["/usr/bin/python3", &script, &root, &url, &bulk]).map(drop)
+    }
+
+    /// What servers digested of what is large: `path`, `sha256`, `length`.
+    pub(crate) fn arrivals(&self) -> Vec<Value> {
+        let told = fs::read_to_string(self.dir.join(ARRIVALS)).unwrap_or_default();
+        told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Everything that it was asked so far, as nginx saw it.
@@ -156,10 +175,16 @@ http {{
     location ~ ^/m/[^/]+/download$ {{ alias {floor}/bulk; default_type application/octet-stream; }}
     location ~ ^/m/([^/]+)/redirect$ {{ return 302 https://{name}/m/$1/landed; }}
     location /shop.Echo/ {{ grpc_pass grpc://127.0.0.1:{RPC}; grpc_set_header X-Credential $credential; grpc_set_header Authorization ""; }}
-    location /pypi/ {{ root {d}/files; index index.html; }}
-    location /npm/ {{ root {d}/files; default_type application/json; }}
-    location /npm/fresh-shop {{ proxy_pass http://127.0.0.1:{HTTP}; }}
-    location /cargo/ {{ root {d}/files; }}
+    location ~ ^/(pypi|npm|cargo|debian)/moved/(.*)$ {{ return 302 https://{name}/$1/files/$2; }}
+    location = /moved/socket {{ return 302 https://{name}/socket; }}
+    location ~ ^/moved/(project.git/.*)$ {{ return 302 https://{git}/$1$is_args$args; }}
+    location /pypi/simple/ {{ root {d}/files; index index.html; }}
+    location /pypi/files/ {{ root {d}/files; }}
+    location /npm/hello-shop {{ root {d}/files; default_type application/json; }}
+    location /npm/files/ {{ root {d}/files; }}
+    location /cargo/index/ {{ root {d}/files; }}
+    location /cargo/index/fr/ {{ proxy_pass http://127.0.0.1:{HTTP}; }}
+    location /cargo/files/ {{ root {d}/files; }}
     location /debian/ {{ root {d}/files; }}
   }}
 }}
@@ -168,6 +193,7 @@ http {{
         v4 = plan::SHOP_V4,
         v6 = plan::SHOP_V6,
         name = plan::SHOP,
+        git = plan::GIT,
         pki = pki.display(),
         floor = world.dir.join("floor").display(),
     )

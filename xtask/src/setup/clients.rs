@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::{ensure_packages, install};
 use crate::run::{done, note, step, succeeds};
 
-/// Debian's large ones, for `cargo xtask clients` alone.
+/// Debian's for `cargo xtask clients` alone, most of them large.
 const LARGE: &[(&str, &str)] = &[
+    ("libnss3-tools", "a client with NSS"),
     ("golang-go", "Go and its net/http"),
     ("openjdk-17-jdk-headless", "Java and its HttpClient"),
     ("chromium", "a browser"),
@@ -18,24 +19,31 @@ const LARGE: &[(&str, &str)] = &[
 /// Downloads fail at times; what fails this often fails for a reason.
 const ATTEMPTS: usize = 3;
 
-/// Installs what is not there in the versions that are asked for.
+/// Installs what is not there in the versions that are asked for: two registries at a time, since each is mostly waited for.
 pub(crate) fn ensure(root: &Path) -> Result<()> {
     let (lists, clients) = (root.join("tests/tests/clients"), root.join("target/clients"));
     fs::create_dir_all(&clients)?;
-    cached(&lists.join("python.txt"), &clients.join("python"), || python(root))?;
-    cached(&lists.join("package.json"), &clients.join("node"), || node(root))?;
+    std::thread::scope(|scope| {
+        let node = scope.spawn(|| cached(&lists.join("package.json"), &clients.join("node"), || node(root)));
+        let python = cached(&lists.join("python.txt"), &clients.join("python"), || python(root));
+        node.join().map_err(|_panic| anyhow!("installing JavaScript's clients panicked"))?.and(python)
+    })?;
     done("clients from the registries of Python and JavaScript");
     Ok(())
 }
 
-/// What takes long. Java of another version will do.
+/// What takes long. Java of another version will do. Rust's are built, from a list of their own.
 pub(crate) fn ensure_large(root: &Path) -> Result<()> {
     let there = |(package, _): &(&str, &str)| match *package {
         "openjdk-17-jdk-headless" => succeeds(&["javac", "-version"]),
         _ => false,
     };
     let wanted: Vec<_> = LARGE.iter().filter(|package| !there(package)).copied().collect();
-    ensure_packages(root, &wanted)
+    ensure_packages(root, &wanted)?;
+    let manifest = "tests/tests/clients/rust/Cargo.toml";
+    let build =
+        ["cargo", "build", "--locked", "--manifest-path", manifest, "--target-dir", "target/clients/rust"];
+    step(root, "Building Rust's clients", &build)
 }
 
 /// Installs into `place`, unless the list is the one that was installed from.

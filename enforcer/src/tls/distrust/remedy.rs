@@ -7,16 +7,16 @@ struct Kind {
     name: &'static str,
     /// Beginnings of file names; a version may follow.
     programs: &'static [&'static str],
-    /// Those of the variables of `enforcer run` that it reads; any of them is enough.
+    /// Those of the variables of `enforcer run` that it or its libraries read.
     variables: &'static [&'static str],
-    /// Why it does not trust us although it has them, and what then helps.
+    /// Why it may not trust us although it has them, and what then helps.
     otherwise: &'static str,
 }
 
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
     Kind { name: "Node", programs: &["node"], variables: &["NODE_EXTRA_CA_CERTS"], otherwise: "its code names roots of its own (the option `ca` of a request or an agent): take that out, or add the file in $NODE_EXTRA_CA_CERTS to it" },
-    Kind { name: "Python", programs: &["python", "pypy"], variables: &["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"], otherwise: "its code names roots of its own (certifi, or `cafile=`): give it the file in $SSL_CERT_FILE, in requests and httpx by `verify=`" },
+    Kind { name: "Python", programs: &["python", "pypy"], variables: &["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], otherwise: "its code names roots of its own (certifi, or `cafile=`): give it the file in $SSL_CERT_FILE, in requests and httpx by `verify=`, in grpcio by `root_certificates=`" },
     Kind { name: "uv", programs: &["uv"], variables: &["SSL_CERT_FILE"], otherwise: "set UV_SYSTEM_CERTS=1 for it" },
     Kind { name: "deno", programs: &["deno"], variables: &["DENO_CERT"], otherwise: "pass `--cert` with the file in $DENO_CERT" },
     Kind { name: "bun", programs: &["bun"], variables: &["NODE_EXTRA_CA_CERTS"], otherwise: "give `tls: { ca }` of the request the file in $SSL_CERT_FILE" },
@@ -32,11 +32,11 @@ const KINDS: &[Kind] = &[
     Kind { name: "Firefox", programs: &["firefox"], variables: &[], otherwise: "it reads roots from a database in its profile: `certutil -d sql:PROFILE -A -t C,, -n enforcer -i FILE`, with the root of `enforcer ca export`" },
 ];
 
-/// Most others read this one (Go, OpenSSL, rustls with the platform's roots).
+/// Most others read the first (Go, OpenSSL, rustls with the platform's roots), those with gRPC's C library the second.
 const OTHER: Kind = Kind {
     name: "unknown",
     programs: &[],
-    variables: &["SSL_CERT_FILE"],
+    variables: &["SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"],
     otherwise: "it brings its own roots or pins the server's: give it the file in $SSL_CERT_FILE by its own settings",
 };
 
@@ -51,12 +51,12 @@ pub(super) fn remedy(process: Option<&Process>, comm: &str, host: &str) -> (&'st
         lacks.iter().find(|(name, _)| name == wanted).map(|(name, value)| assignment(name, value))
     };
     let lacking: Vec<String> = kind.variables.iter().filter_map(lacks).collect();
-    if !lacking.is_empty() && lacking.len() == kind.variables.len() {
-        let fix = format!(
-            "start it with {}, which `enforcer run` gives and this process does not have",
-            lacking.join(" ")
+    if !lacking.is_empty() {
+        let with = lacking.join(" ");
+        return (
+            kind.name,
+            format!("start it with {with}, which it lacks; if that is not enough: {}", kind.otherwise),
         );
-        return (kind.name, fix);
     }
     let rule = format!(
         "if it cannot be told, a rule with `tls: passthrough` for {host} lets it through unread, without a credential"

@@ -44,7 +44,15 @@ async fn the_fix_fits_the_kind_of_client() {
     // A thread's name says nothing where the program is known.
     let python = process("/usr/bin/python3.11", &[("SSL_CERT_FILE", "/b"), ("REQUESTS_CA_BUNDLE", "/b")]);
     check(Some(python), "worker", "Python", "SSL_CERT_FILE=/b REQUESTS_CA_BUNDLE=/b").await;
-    check(Some(process("/x/python3", &[("REQUESTS_CA_BUNDLE", "/b")])), "x", "Python", "certifi").await;
+    let python = process("/x/python3", &[("REQUESTS_CA_BUNDLE", "/b")]);
+    check(
+        Some(python),
+        "x",
+        "Python",
+        "start it with REQUESTS_CA_BUNDLE=/b, which it lacks; if that is not enough: its code",
+    )
+    .await;
+    check(Some(process("/x/python3", &[])), "x", "Python", "certifi").await;
     let java = process("/opt/java", &[("JAVA_TOOL_OPTIONS", "-Da=b -Dc=d")]);
     check(Some(java), "HttpClient-1", "Java", "JAVA_TOOL_OPTIONS='-Da=b -Dc=d'").await;
     check(None, "curl", "curl", "--cacert").await;

@@ -9,4 +9,5 @@ apt() {
 }
 apt update && apt download hello-shop
 dpkg-deb -x hello-shop_1.0_all.deb there
+echo "download $(sha256sum < there/usr/share/hello-shop/bulk | cut -d' ' -f1)"
 echo "own $(cat there/usr/share/hello-shop/words)"

@@ -1,9 +1,10 @@
-# Clone, push, and an upload as Git LFS makes it.
+# Clone, also from where it has moved away, push, and large files as Git LFS moves them.
 set -e
 cd "$(mktemp -d)"
 git config --global user.name Bot
 git config --global user.email bot@example.test
 git clone -q https://git.example.test/project.git
+git clone -q "$SHOP/moved/project.git" moved
 cd project
 git commit -q --allow-empty -m pushed
 git push -q origin HEAD:refs/heads/topic

@@ -1,17 +1,16 @@
 from openai import OpenAI
+from httpx import Response
 
 from shop import AT, BASE, BULK, KEY, POSTED, digest, tell
 
 client = OpenAI(base_url=f"{BASE}/openai/v1", api_key=KEY)
-# The client's own transport, for what is no chat.
-plain = client._client
-tell("get", plain.get(f"{AT}/get").text)
-tell("post", plain.post(f"{AT}/post", content=POSTED).text)
-tell("redirect", plain.get(f"{AT}/redirect").text)
-with plain.stream("GET", f"{AT}/download") as answer:
-    tell("download", digest(answer.iter_bytes()))
+# Its own requests, for what is no chat.
+tell("get", client.get(f"{AT}/get", cast_to=Response).text)
+tell("post", client.post(f"{AT}/post", cast_to=Response, content=POSTED).text)
+tell("redirect", client.get(f"{AT}/redirect", cast_to=Response).text)
+tell("download", digest([client.get(f"{AT}/download", cast_to=Response).content]))
 with open(BULK, "rb") as bulk:
-    tell("upload", plain.put(f"{AT}/upload", content=bulk.read(), timeout=120).text)
+    tell("upload", client.put(f"{AT}/upload", cast_to=Response, content=bulk.read()).text)
 question = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 whole = client.chat.completions.create(**question).choices[0].message.content
 pieces = [c.choices[0].delta.content for c in client.chat.completions.create(stream=True, **question)]
