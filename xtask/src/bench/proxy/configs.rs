@@ -65,13 +65,17 @@ pub(super) fn haproxy(world: &World) -> Result<Command> {
     Ok(world.on_host(&["haproxy", "-db", "-f", &file.display().to_string()]))
 }
 
-/// The enforcer's stack at its smallest; `xtask/peers/src/bin/mini.rs`.
-pub(super) fn mini(world: &World) -> Result<Command> {
+/// A program of `xtask/peers`: where it listens, the upstream, whom to trust, what to put in.
+pub(super) fn program(world: &World, name: &str) -> Command {
     let (listen, upstream) =
-        (format!("{}:{}", plan::HOST_V4, port("mini")), format!("{}:{UPSTREAM}", plan::SERVER_V4));
-    let (program, roots) =
-        (world.bin("mini").display().to_string(), world.upstream_ca().display().to_string());
-    Ok(world.on_host(&[&program, &listen, &upstream, &roots, &world.canaries.bearer]))
+        (format!("{}:{}", plan::HOST_V4, port(name)), format!("{}:{UPSTREAM}", plan::SERVER_V4));
+    let (program, roots) = (world.bin(name).display().to_string(), world.upstream_ca().display().to_string());
+    world.on_host(&[&program, &listen, &upstream, &roots, &world.canaries.bearer])
+}
+
+/// The enforcer's stack at its smallest.
+pub(super) fn mini(world: &World) -> Result<Command> {
+    Ok(program(world, "mini"))
 }
 
 /// nginx wants places for bodies even where it keeps none.

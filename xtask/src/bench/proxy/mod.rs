@@ -6,6 +6,8 @@
 
 mod cell;
 mod configs;
+mod forward;
+mod goals;
 mod group;
 mod install;
 mod load;
@@ -104,7 +106,7 @@ fn measure(root: &Path, options: &Options) -> Result<()> {
     pin::to_first()?;
     let loads = [document::load()?];
     let world = World::new()?;
-    install::onto(&world, root)?;
+    install::onto(&world, root, |peer| wanted(options, peer))?;
     // What starts from here on comes first on a busy machine, and is nobody's who looks after processes of the checkout.
     rustix::process::setpriority_process(None, FIRST)?;
     std::env::set_current_dir(&world.dir)?;
@@ -117,9 +119,7 @@ fn measure(root: &Path, options: &Options) -> Result<()> {
         for row in rows::ROWS.iter().filter(|row| row.name.contains(&options.only)) {
             note(&format!("round {round} of {}: {}", options.rounds, row.name));
             for peer in peers.iter().filter(|peer| peer.plays(row)) {
-                let cell = cell::measure(row, peer, round)
-                    .with_context(|| format!("{} in `{}`", peer.name, row.name))?;
-                results.add(row.name, peer.name, round, cell);
+                results.add(row.name, peer.name, round, cell(row, peer, round)?);
             }
         }
     }
@@ -130,4 +130,17 @@ fn measure(root: &Path, options: &Options) -> Result<()> {
     anstream::println!("{said}");
     let command = format!("bench proxy {}", words(options).join(" "));
     if options.write { document::write_as(root, "proxy", &command, &said) } else { Ok(()) }
+}
+
+/// A load that cannot be played at all counts as an error, loudly, and the next one is played.
+fn cell(row: &rows::Row, peer: &peers::Peer<'_>, round: usize) -> Result<cell::Cell> {
+    match cell::measure(row, peer, round) {
+        Ok(cell) => Ok(cell),
+        Err(error) => {
+            note(&format!("{} in `{}`: {error:#}", peer.name, row.name));
+            peer.stop()?;
+            peer.start()?;
+            Ok(cell::Cell::from([(cell::Metric::Errors, 1.0)]))
+        }
+    }
 }

@@ -14,14 +14,14 @@ use super::group::Group;
 use super::rows::{Row, Who};
 use super::server::Server;
 use super::upstream::UPSTREAM;
-use super::{configs, ours, pin};
+use super::{configs, forward, ours, pin};
 
 /// A way of being there, and of being asked.
 enum Kind<'a> {
     /// Nobody: what generator and upstream can do at all.
     Direct,
     /// A server before the upstream, at a port of the host's.
-    Server { port: u16, command: fn(&World) -> Result<Command>, server: RefCell<Option<Server>> },
+    Server { port: u16, command: Configure, server: RefCell<Option<Server>> },
     /// The generator is an agent.
     Ours { daemon: Rc<RefCell<Daemon<'a>>>, agent: &'static str },
 }
@@ -43,20 +43,39 @@ pub(super) struct Peer<'a> {
 pub(super) struct Known {
     pub(super) name: &'static str,
     port: u16,
-    command: fn(&World) -> Result<Command>,
+    command: Configure,
     h2: bool,
     names: bool,
-    /// By address or by name, where it is a forward proxy.
-    connect: Option<&'static str>,
+    /// How a forward proxy is asked; it asks no name server.
+    connect: Option<By>,
+}
+
+#[derive(Clone, Copy)]
+enum By {
+    Name,
+    Address,
 }
 
 pub(super) const DIRECT: &str = "direct";
 
 pub(super) const SERVERS: &[Known] = &[
-    Known { name: "nginx", port: 9441, command: configs::nginx, h2: true, names: false, connect: None },
-    Known { name: "haproxy", port: 9442, command: configs::haproxy, h2: true, names: false, connect: None },
-    Known { name: "mini", port: 9444, command: configs::mini, h2: true, names: true, connect: None },
+    reverse("nginx", 9441, configs::nginx, false),
+    reverse("haproxy", 9442, configs::haproxy, false),
+    reverse("mini", 9444, configs::mini, true),
+    forward("hudsucker", 9445, forward::hudsucker, true, By::Name),
+    forward("squid", 9446, forward::squid, false, By::Name),
+    forward("mitmproxy", 9447, forward::mitmproxy, true, By::Address),
 ];
+
+type Configure = fn(&World) -> Result<Command>;
+
+const fn reverse(name: &'static str, port: u16, command: Configure, names: bool) -> Known {
+    Known { name, port, command, h2: true, names, connect: None }
+}
+
+const fn forward(name: &'static str, port: u16, command: Configure, h2: bool, by: By) -> Known {
+    Known { name, port, command, h2, names: true, connect: Some(by) }
+}
 
 /// Where a configuration of a server finds its port.
 pub(super) fn port(name: &str) -> u16 {
@@ -74,7 +93,10 @@ pub(super) fn all<'a>(
     let mut peers = vec![direct];
     for known in SERVERS {
         let group = Group::new(world, known.name)?;
-        let connect = known.connect.map(|host| format!("{host}:{UPSTREAM}"));
+        let connect = known.connect.map(|by| match by {
+            By::Name => format!("{{name}}:{UPSTREAM}"),
+            By::Address => format!("{}:{UPSTREAM}", plan::SERVER_V4),
+        });
         let kind = Kind::Server { port: known.port, command: known.command, server: RefCell::new(None) };
         peers.push(Peer {
             name: known.name,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::cell::Metric;
+use super::goals;
 use super::peers::DIRECT;
 use super::results::{Results, Spread};
 use super::rows::{Job, ROWS, Row};
@@ -47,7 +48,7 @@ pub(super) fn markdown(results: &Results, peers: &[&'static str], rounds: usize)
             }
         }
     }
-    text + &more(results, peers) + &errors(results, peers)
+    text + &more(results, peers) + &errors(results, peers) + &goals::markdown(results)
 }
 
 fn played(results: &Results, row: &Row, peers: &[&str]) -> bool {
@@ -66,11 +67,11 @@ fn cell(results: &Results, row: &Row, peer: &str, metric: Metric) -> String {
     }
 }
 
-pub(super) fn spread(of: Spread) -> String {
+fn spread(of: Spread) -> String {
     format!("{:.2} ({:.2} to {:.2})", of.median, of.lowest, of.highest)
 }
 
-fn itself(metric: Metric, job: Job, value: f64) -> String {
+pub(super) fn itself(metric: Metric, job: Job, value: f64) -> String {
     match metric {
         Metric::Rate => format!("{value:.0}"),
         Metric::Cost | Metric::Later if job == Job::Bulk => format!("{value:.2} s"),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsConnector;
 
 use crate::Parent;
 use crate::client::{Client, connector, request};
@@ -13,6 +14,7 @@ use crate::tally::Tally;
 
 /// A connection that broke is made again; a peer that breaks this many is left.
 const BROKEN: u64 = 20;
+const AT_A_TIME: usize = 8;
 
 /// One after the other on each stream of each connection, or paced.
 pub(crate) async fn run(spec: &Spec, parent: &mut Parent) -> Result<()> {
@@ -48,18 +50,29 @@ pub(crate) async fn idle(spec: &Spec, parent: &mut Parent) -> Result<()> {
     parent.seen(Tally { took: started.elapsed(), ..Tally::default() }).await
 }
 
-/// Connections that have answered once.
+/// Connections that have answered once; some are made at a time.
 async fn warm(spec: &Spec, connections: usize) -> Result<Vec<Client>> {
-    let connector = connector(spec);
-    let mut clients = Vec::new();
+    let (connector, mut tasks, mut clients) = (connector(spec), JoinSet::new(), Vec::new());
     for index in 0..connections {
-        let name = spec.name(index);
-        let mut client = Client::connect(spec, &connector, &name).await?;
-        let (status, _) = client.ask(request(spec, &name, 0)?).await?;
-        anyhow::ensure!((200..300).contains(&status), "the first answer is {status}");
-        clients.push(client);
+        if tasks.len() == AT_A_TIME
+            && let Some(client) = tasks.join_next().await
+        {
+            clients.push(client??);
+        }
+        tasks.spawn(one(spec.clone(), connector.clone(), index));
+    }
+    while let Some(client) = tasks.join_next().await {
+        clients.push(client??);
     }
     Ok(clients)
+}
+
+async fn one(spec: Spec, connector: TlsConnector, index: usize) -> Result<Client> {
+    let name = spec.name(index);
+    let mut client = Client::connect(&spec, &connector, &name).await?;
+    let (status, _) = client.ask(request(&spec, &name, 0)?).await?;
+    ensure!((200..300).contains(&status), "the first answer is {status}");
+    Ok(client)
 }
 
 async fn stream(spec: Spec, mut client: Client, started: Instant, end: Instant) -> (Tally, Client) {
