@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::load::Load;
 use super::peers::Peer;
-use super::rows::{IDLE, Job, Row, with};
+use super::rows::{IDLE_HALF, Job, Row, with};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Metric {
@@ -51,7 +51,7 @@ pub(super) fn measure(row: &Row, peer: &Peer<'_>, round: usize) -> Result<Cell> 
 }
 
 fn load(job: Job, peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
-    let mut load = Load::start(peer.command(), spec)?;
+    let mut load = Load::start(peer.command(0), spec)?;
     peer.settle()?;
     let before = peer.spent()?;
     let seen = load.run()?;
@@ -91,7 +91,7 @@ fn load(job: Job, peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
 fn start(peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
     let started = std::time::Instant::now();
     peer.launch()?;
-    let mut load = Load::start(peer.command(), spec)?;
+    let mut load = Load::start(peer.command(0), spec)?;
     let seen = load.run()?;
     let took = started.elapsed();
     let mut cell = errors(peer, &seen);
@@ -101,14 +101,19 @@ fn start(peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
     Ok(cell)
 }
 
+/// Half of the connections by each of two clients: an agent may have 512.
 fn idle(peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
-    let mut load = Load::start(peer.command(), spec)?;
+    let mut loads = [Load::start(peer.command(0), spec)?, Load::start(peer.command(1), spec)?];
     peer.settle()?;
     let before = peer.resident()?;
-    let seen = load.run()?;
+    let mut cell = Cell::from([(Metric::Errors, 0.0)]);
+    for load in &mut loads {
+        for (metric, value) in errors(peer, &load.run()?) {
+            *cell.entry(metric).or_default() += value;
+        }
+    }
     peer.settle()?;
-    let mut cell = errors(peer, &seen);
-    let held = peer.resident()?.zip(before).map(|(now, before)| (now - before) / IDLE as f64);
+    let held = peer.resident()?.zip(before).map(|(now, before)| (now - before) / (2 * IDLE_HALF) as f64);
     cell.extend(held.map(|kib| (Metric::Held, kib)));
     Ok(cell)
 }

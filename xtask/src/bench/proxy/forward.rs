@@ -90,7 +90,9 @@ pub(super) fn mitmproxy(world: &World) -> Result<Command> {
     let program = world.dir.join("bench/mitmdump").display().to_string();
     let mut words =
         vec![program.as_str(), "-q", "--listen-host", &host, "--listen-port", &port, "-s", &script];
-    for option in [roots.as_str(), &files, "connection_strategy=lazy", "flow_detail=0"] {
+    // The addresses of the stage look public.
+    for option in [roots.as_str(), &files, "connection_strategy=lazy", "flow_detail=0", "block_global=false"]
+    {
         words.extend(["--set", option]);
     }
     Ok(world.on_host(&words))

@@ -12,6 +12,8 @@ pub(super) const NAME: &str = "enforcer";
 /// Peer and agent. The first one plays all rows, with the few rules that a person would write.
 pub(super) const AGENTS: [(&str, &str); 4] =
     [(NAME, "bench"), ("1 rule", "one"), ("100 rules", "hundred"), ("1,000 rules", "thousand")];
+/// An agent beside the one that is measured.
+pub(super) const ANOTHER: &str = "one";
 /// Its index waits a quarter of a second for rest.
 pub(super) const LOOK: Duration = Duration::from_millis(350);
 

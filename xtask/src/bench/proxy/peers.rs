@@ -64,7 +64,8 @@ pub(super) const SERVERS: &[Known] = &[
     reverse("mini", 9444, configs::mini, true),
     forward("hudsucker", 9445, forward::hudsucker, true, By::Name),
     forward("squid", 9446, forward::squid, false, By::Name),
-    forward("mitmproxy", 9447, forward::mitmproxy, true, By::Address),
+    // A new connection takes it so long that a thousand names would be most of the run.
+    Known { names: false, ..forward("mitmproxy", 9447, forward::mitmproxy, true, By::Address) },
 ];
 
 type Configure = fn(&World) -> Result<Command>;
@@ -143,12 +144,15 @@ impl Peer<'_> {
         json!({ "address": address, "connect": self.connect, "name": plan::API, "port": UPSTREAM })
     }
 
-    /// The generator, where it would run for this peer, always on the first processor.
-    pub(super) fn command(&self) -> Command {
+    /// The generator, where it would run for this peer, always on the first processor. Another `client` is another agent.
+    pub(super) fn command(&self, client: usize) -> Command {
         let generator = self.world.bin("load").display().to_string();
         let line = ["taskset", "-c", "0", &generator];
         match &self.kind {
-            Kind::Ours { daemon, agent } => daemon.borrow().agent_command(agent, &line),
+            Kind::Ours { daemon, agent } => {
+                let agent = if client == 0 { agent } else { ours::ANOTHER };
+                daemon.borrow().agent_command(agent, &line)
+            }
             Kind::Direct | Kind::Server { .. } => self.world.on_host(&line),
         }
     }
@@ -185,8 +189,8 @@ impl Peer<'_> {
     pub(super) fn stop(&self) -> Result<()> {
         match &self.kind {
             Kind::Server { server, .. } => drop(server.borrow_mut().take()),
-            Kind::Ours { daemon, .. } => drop(daemon.borrow_mut().stop()?),
-            Kind::Direct => (),
+            Kind::Ours { daemon, .. } if daemon.borrow().pid().is_some() => drop(daemon.borrow_mut().stop()?),
+            Kind::Ours { .. } | Kind::Direct => (),
         }
         Ok(())
     }

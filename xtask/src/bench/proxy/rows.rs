@@ -47,8 +47,8 @@ pub(super) const NAMES: usize = 1000;
 pub(super) const BODIES: [u64; 2] = [100, 1024];
 /// Bodies of this many bytes are at `/kib/64`.
 pub(super) const MIDDLE: u64 = 64 << 10;
-/// Connections of the idle rows.
-pub(super) const IDLE: u64 = 1000;
+/// Connections of the idle rows, of each of two clients.
+pub(super) const IDLE_HALF: u64 = 500;
 
 pub(super) const ROWS: &[Row] = &[
     Row { name: "h1, 1 at a time", job: Job::Requests, who: Who::Policies, load: |_| keep(false, 1, 1) },
@@ -124,7 +124,7 @@ fn bulk(way: &str, h2: bool, mib: u64) -> Value {
 }
 
 fn idle(h2: bool) -> Value {
-    json!({ "kind": "idle", "path": "/v1/item", "h2": h2, "connections": IDLE })
+    json!({ "kind": "idle", "path": "/v1/item", "h2": h2, "connections": IDLE_HALF })
 }
 
 /// The first with what the second says otherwise.
