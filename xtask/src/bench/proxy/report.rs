@@ -10,16 +10,18 @@ use super::rows::{Job, ROWS, Row};
 
 pub(super) const BASE: &str = "nginx";
 
-const REQUESTS: &[(&str, Metric)] =
+type Columns = &'static [(&'static str, Metric)];
+
+const REQUESTS: Columns =
     &[("requests/s", Metric::Rate), ("cost", Metric::Cost), ("p50", Metric::P50), ("p99", Metric::P99)];
-const BULK: &[(&str, Metric)] = &[("MiB/s", Metric::Rate), ("cost", Metric::Cost)];
-const EVENTS: &[(&str, Metric)] =
+const BULK: Columns = &[("MiB/s", Metric::Rate), ("cost", Metric::Cost)];
+const EVENTS: Columns =
     &[("first event", Metric::First), ("event p50", Metric::P50), ("slowest event", Metric::Slowest)];
-const START: &[(&str, Metric)] = &[("first answer", Metric::First), ("memory", Metric::Resident)];
-const IDLE: &[(&str, Metric)] = &[("memory for each", Metric::Held)];
+const START: Columns = &[("first answer", Metric::First), ("memory", Metric::Resident)];
+const IDLE: Columns = &[("memory for each", Metric::Held)];
 
 /// One table for each kind of row.
-const TABLES: &[(Job, &str, &[(&str, Metric)])] = &[
+const TABLES: &[(Job, &str, Columns)] = &[
     (Job::Requests, "Requests. Cost: processor time of the proxy for one", REQUESTS),
     (Job::Bulk, "Large bodies. Cost: processor time of the proxy for a GiB", BULK),
     (Job::Events, "Server-sent events, a hundred, 10 ms apart", EVENTS),
