@@ -23,6 +23,7 @@ pub(super) fn start(world: &World) -> Result<[Server; 2]> {
         fs::File::create(d.join(format!("mib/{mib}")))?.set_len(mib << 20)?;
     }
     let pki = world.dir.join("pki");
+    // What is taken is buffered: the server behind answers at once, and an answer before the end of a body is not what is measured.
     let text = format!(
         "daemon off; user root; worker_processes 1; pid {d}/up.pid; error_log {d}/up.log warn;
 events {{ worker_connections 16384; }}
@@ -32,7 +33,7 @@ http {{ access_log off; keepalive_requests 100000000; client_max_body_size 0; {t
     location / {{ default_type text/plain; return 200 {body}; }}
     location /kib/ {{ root {d}; default_type application/octet-stream; }}
     location /mib/ {{ root {d}; default_type application/octet-stream; }}
-    location = /take {{ proxy_pass http://127.0.0.1:9080; proxy_http_version 1.1; proxy_request_buffering off; }}
+    location = /take {{ proxy_pass http://127.0.0.1:9080; }}
     location = /events {{ proxy_pass http://127.0.0.1:9081; proxy_http_version 1.1; proxy_buffering off; }}
   }}
   server {{ listen 127.0.0.1:9080; location / {{ return 200; }} }}
