@@ -63,7 +63,7 @@ fn load(job: Job, peer: &Peer<'_>, spec: &Value) -> Result<Cell> {
     let mut cell = errors(peer, &seen);
     let gib = number("bytes").unwrap_or(0.0) / f64::from(1 << 30);
     let (of, rate) = match job {
-        Job::Bulk => (gib / 1e6, gib * 1024.0),
+        Job::Bulk => (gib * 1e6, gib * 1024.0),
         _ => (requests, requests),
     };
     ensure!(of > 0.0, "{}: nothing came of {spec}: {seen}", peer.name);
