@@ -180,7 +180,10 @@ async fn answer(
             digesting.add(data);
         }
     }
-    server.history.write(id, Event::Body { digest: digesting.end() })?;
+    // What a WebSocket would have sent comes after its handshake.
+    if kind != "websocket" {
+        server.history.write(id, Event::Body { digest: digesting.end() })?;
+    }
     match fate {
         Fate::ResetUnanswered => return gone(&reset).await,
         Fate::Slow => tokio::time::sleep(Duration::from_millis(200 + 40 * server.roll(30))).await,
