@@ -45,7 +45,6 @@ const LARGE: &[Stack] = &[
     Stack { name: "go", line: "export HOME=$(mktemp -d) SSL_CERT_DIR=/nowhere && SHOP=https://$HOST SSL_CERT_FILE=$OTHER go run net_http.go", sign: "bad_certificate", program: "/net_http", kind: "unknown", fix: "start it with SSL_CERT_FILE=" },
     Stack { name: "java", line: "cd $(mktemp -d) && keytool -importcert -noprompt -file $OTHER -keystore other -storepass changeit && SHOP=https://$HOST java -Djavax.net.ssl.trustStore=$PWD/other -Djavax.net.ssl.trustStorePassword=changeit $FLOOR/HttpClients.java", sign: "left", program: "/java", kind: "Java", fix: "`-Djavax.net.ssl.trustStore`" },
     Stack { name: "webpki", line: "env -u SSL_CERT_FILE SHOP=https://$HOST $RUST_CLIENTS/reqwest", sign: "unknown_ca", program: "/reqwest", kind: "unknown", fix: "start it with SSL_CERT_FILE=" },
-    Stack { name: "rustls-tonic", line: "SHOP=https://$HOST SSL_CERT_FILE=$OTHER $RUST_CLIENTS/tonic", sign: "unknown_ca", program: "/tonic", kind: "unknown", fix: "start it with SSL_CERT_FILE=" },
 ];
 
 #[test]
