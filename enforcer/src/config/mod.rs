@@ -130,13 +130,13 @@ pub enum VaultKeySource {
 #[serde(try_from = "RawIds")]
 pub struct Ids {
     pub worker: u32,
-    /// One per agent.
+    /// One per agent: by default as many as there can be sessions at a time.
     pub agents: IdRange,
 }
 
 impl Default for Ids {
     fn default() -> Self {
-        Ids { worker: 61500, agents: IdRange { first: 61600, last: 61999 } }
+        Ids { worker: 61500, agents: IdRange { first: 61600, last: 62623 } }
     }
 }
 
@@ -248,7 +248,7 @@ impl<'de> Deserialize<'de> for IdRange {
                 Ok(IdRange { first, last })
             }
             Some(_) | None => Err(de::Error::custom(format!(
-                "`{text}` is not a range of ids; write FIRST-LAST without 0, for example `61600-61999`"
+                "`{text}` is not a range of ids; write FIRST-LAST without 0, for example `61600-62623`"
             ))),
         }
     }

@@ -1,6 +1,6 @@
 //! Whom an agent runs as: a number of its own, kept for good, or a user of this host. Never root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -104,7 +104,8 @@ fn allocated(path: &Path, range: &RangeInclusive<u32>, agent: &str) -> Result<u3
             "put the range back, or remove the agent's line from ids.json and give its files to a new id",
         ));
     }
-    let free = range.clone().find(|id| *id != 0 && !ids.values().any(|used| used == id));
+    let used: HashSet<u32> = ids.values().copied().collect();
+    let free = range.clone().find(|id| *id != 0 && !used.contains(id));
     let Some(id) = free else {
         return Err(Error::refused(
             format!("no id is left in {}-{} for `{agent}`", range.start(), range.end()),

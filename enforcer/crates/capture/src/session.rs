@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::backstop::Mark;
 use crate::cgroup::Cgroup;
 use crate::error::Doing;
 use crate::identity::{Durability, write_whole};
@@ -20,6 +21,9 @@ pub(crate) struct Record {
     /// It was attached where it runs; detaching it takes this back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attached: Option<Changes>,
+    /// Its nftables table, where `enforcer run` made the namespace and a table was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) backstop: Option<Mark>,
     /// The agent's first process, for people; never trusted.
     pub(crate) pid: u32,
 }
@@ -143,7 +147,8 @@ mod tests {
             uid: 61600,
             forwards: Vec::new(),
         };
-        let record = Record { session, cgroup: "/sys/fs/cgroup/x".into(), pid: 9, attached: None };
+        let record =
+            Record { session, cgroup: "/sys/fs/cgroup/x".into(), pid: 9, attached: None, backstop: None };
         record.save(&paths).unwrap();
         fs::write(paths.record("broken"), "{").unwrap();
         let mut loaded = load_all(&paths).unwrap();

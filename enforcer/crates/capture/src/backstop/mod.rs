@@ -28,9 +28,11 @@ use crate::message;
 use crate::netns::Netns;
 
 mod loaded;
+mod mark;
 mod shared;
 
 pub(crate) use loaded::Loaded;
+pub(crate) use mark::Mark;
 pub(crate) use shared::Shared;
 
 /// Of sessions whose namespace is ours.
@@ -77,10 +79,16 @@ impl Backstop {
         }
     }
 
-    /// Loads the table into a session's namespace, in place of one that is there. All of it or nothing of it.
-    pub(crate) fn load(&self, netns: &Netns) -> Result<(), Error> {
-        let Backstop::Nft(nft) = self else { return Ok(()) };
-        netns.within(|| apply(nft, TABLE)).map_err(not_loaded)
+    /// Loads the table into a session's namespace, in place of one that is there. All of it or nothing of it. `None`: there is no
+    /// `nft`, or somebody else changes the rules of that namespace.
+    pub(crate) fn load(&self, netns: &Netns) -> Result<Option<Mark>, Error> {
+        let Backstop::Nft(nft) = self else { return Ok(None) };
+        netns.within(|| Mark::by(|| apply(nft, TABLE))).map_err(not_loaded)
+    }
+
+    /// Whether a session's table is the one that this version would load, by what was left there when it was. Not to be seen is no.
+    pub(crate) fn stands(&self, netns: &Netns, mark: &Mark) -> bool {
+        matches!(self, Backstop::Nft(_)) && netns.within(|| mark.holds()).unwrap_or(false)
     }
 
     /// The same under a name of its own, in a namespace that we did not make. `None`: there is no `nft`.

@@ -285,6 +285,24 @@ fn loading_it_again_changes_nothing() {
 }
 
 #[test]
+fn a_table_that_nobody_has_changed_is_known_again() {
+    let stage = Stage::new();
+    let load = || backstop().load(&stage.agent).unwrap().expect("nobody else is in this namespace");
+    let mark = load();
+    assert!(backstop().stands(&stage.agent, &mark));
+    assert!(!Backstop::Absent.stands(&stage.agent, &mark));
+    let text = serde_json::to_string(&mark).unwrap().replace("\"rules\":\"", "\"rules\":\"0");
+    let other: Mark = serde_json::from_str(&text).unwrap();
+    assert!(!backstop().stands(&stage.agent, &other), "rules of another version");
+    let Backstop::Nft(nft) = backstop() else { unreachable!() };
+    let flush = || Command::new(nft).args(["flush", "ruleset"]).status();
+    assert!(stage.agent.within(flush).unwrap().success());
+    assert!(!backstop().stands(&stage.agent, &mark));
+    let again = load();
+    assert!(backstop().stands(&stage.agent, &again) && !backstop().stands(&stage.agent, &mark));
+}
+
+#[test]
 fn a_table_that_does_not_load_is_an_error_and_a_missing_nft_is_known() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(nft_in([dir.path()].into_iter()), None);

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Resource, Rlimit, getrlimit};
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
@@ -104,6 +105,9 @@ pub fn run_with(
     settings: Settings,
     start: impl FnOnce(&Layout) -> Result<Box<dyn Programs>, KernelError>,
 ) -> Result<(), Error> {
+    // First: what was left to us may be more than that.
+    let descriptors = getrlimit(Resource::Nofile);
+    sys::raise_descriptor_limit(true).doing(|| "raise the limit on open files".into())?;
     let inherited = Inherited::receive().doing(|| "take over the sockets of the daemon before".into())?;
     // Before any thread: they all must leave the signals to us.
     let signals = sys::Signals::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2])
@@ -145,6 +149,7 @@ pub fn run_with(
         backstop,
         control,
         launches,
+        descriptors,
         admission: Arc::default(),
         worker: Worker::default(),
         sessions: Mutex::default(),
@@ -192,6 +197,8 @@ struct Keeper {
     backstop: Backstop,
     control: UnixListener,
     launches: UnixListener,
+    /// How many an agent may open: as many as this process might when it was started.
+    descriptors: Rlimit,
     admission: Arc<Admission>,
     worker: Worker,
     sessions: Mutex<HashMap<String, Arc<Running>>>,

@@ -392,14 +392,18 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &Inherited) -> Resu
     if netns.cookie != record.session.netns_cookie {
         return Err(Error::refused("the pinned network namespace is another one", "stop the agent"));
     }
-    // Again: an earlier keeper may have been without it, and of two versions this one's counts.
-    keeper.backstop.load(&netns)?;
-    let mut handed = handed_forwards(record, netns.cookie, inherited);
+    let mut record = record.clone();
+    // An earlier keeper may have been without it, and of two versions this one's counts.
+    if !record.backstop.as_ref().is_some_and(|mark| keeper.backstop.stands(&netns, mark)) {
+        record.backstop = keeper.backstop.load(&netns)?;
+        record.save(&keeper.paths)?;
+    }
+    let mut handed = handed_forwards(&record, netns.cookie, inherited);
     let mut listeners = match inherited.listeners(netns.cookie, &LISTENERS) {
         Some(listeners) => listeners,
-        None => open_listeners(keeper, record, &netns)?,
+        None => open_listeners(keeper, &record, &netns)?,
     };
-    let (id, mut record) = (record.session.id.clone(), record.clone());
+    let id = record.session.id.clone();
     record.session.forwards.retain(|forward| {
         let opened = handed.pop_front().flatten().map_or_else(|| forward.listen(&netns), Ok);
         match opened {

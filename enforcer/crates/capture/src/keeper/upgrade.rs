@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, setrlimit};
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
@@ -67,11 +68,18 @@ fn execute(keeper: &Keeper, program: &Path) -> Error {
             // What the daemon before us left to us is not left once more.
             let environment = std::env::vars_os().filter(|(other, _)| other != name);
             let environment = environment.chain([(name.into(), numbers.into())]);
-            let source = sys::execute(program, std::env::args_os(), environment);
+            // It takes the limit that it is started with for the one of agents.
+            let source = match setrlimit(Resource::Nofile, keeper.descriptors.clone()) {
+                Ok(()) => sys::execute(program, std::env::args_os(), environment),
+                Err(error) => error.into(),
+            };
             Error::Io { what: format!("become {}", program.display()), source }
         }
         Err(error) => error,
     };
+    if let Err(error) = sys::raise_descriptor_limit(true) {
+        warn!("few descriptors are left for sessions: {error}");
+    }
     if let Err(error) = hand_over::leave_open(&sockets, false) {
         warn!("listeners may stay open in other programs: {error}");
     }

@@ -2,7 +2,7 @@
 //!
 //! The programs of the earlier version go on with the maps that they have until each is swapped, so at no moment is an agent without
 //! either. What only waits in a map (records of connects on their way) is not carried over: its connections are refused.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -130,9 +130,10 @@ impl Agents {
         let mut slots = self.slots();
         let slot = match slots.get(&cgroup_id) {
             Some(slot) => *slot,
-            None => (0..AGENT_SLOTS)
-                .find(|slot| slots.values().all(|taken| taken != slot))
-                .ok_or(io::ErrorKind::OutOfMemory)?,
+            None => {
+                let taken: BTreeSet<u32> = slots.values().copied().collect();
+                (0..AGENT_SLOTS).find(|slot| !taken.contains(slot)).ok_or(io::ErrorKind::OutOfMemory)?
+            }
         };
         self.map.insert(&cgroup_id, &AgentEntry { slot, reserved: 0 })?;
         slots.insert(cgroup_id, slot);

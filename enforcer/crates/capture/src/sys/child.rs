@@ -5,21 +5,23 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use super::check;
 use super::signals::unblock_signals;
 
-/// Passes `channel` to the child as descriptor 3 and nothing else beyond the standard streams.
+/// Passes `channel` to the child as descriptor 3 and nothing else beyond the standard streams. It may have as many descriptors as
+/// `limit` says.
 ///
 /// Descriptor 3 of this process must be in use already ([`reserve_descriptor_3`]): the standard library's own
 /// pipe to the child would be overwritten otherwise.
-pub(crate) fn pass_channel(command: &mut Command, channel: OwnedFd) {
+pub(crate) fn pass_channel(command: &mut Command, channel: OwnedFd, limit: Rlimit) {
     // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no locks.
     unsafe {
         command.pre_exec(move || {
             close_on_exec_from(3)?;
+            rustix::process::setrlimit(Resource::Nofile, limit.clone())?;
             unblock_signals()?;
             pass_as_descriptor_3(&channel)
         });
@@ -47,7 +49,7 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
         command.pre_exec(move || {
             close_on_exec_from(3)?;
             unblock_signals()?;
-            raise_descriptor_limit()?;
+            raise_descriptor_limit(false)?;
             drop_privileges(id, id)?;
             forbid_core_dumps()?;
             pass_as_descriptor_3(&channel)?;
@@ -61,15 +63,24 @@ pub(crate) fn confine_worker(command: &mut Command, channel: OwnedFd, id: u32, k
     }
 }
 
-/// Lets the worker have more descriptors than the host's usual hard limit, where we may; it takes them itself.
-fn raise_descriptor_limit() -> io::Result<()> {
-    /// Some 20,000 connections with their upstreams.
+/// More descriptors than the host's usual hard limit, where we may, for this process (`at_once`) or to be taken later, as the
+/// worker does.
+pub(crate) fn raise_descriptor_limit(at_once: bool) -> io::Result<()> {
+    /// Of the worker: some 20,000 connections with their upstreams, beside 1,000 sessions of six listeners. Of the keeper: the same
+    /// listeners, and four more for each session.
     const WANTED: u64 = 65_536;
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
     // No maximum is the highest.
     limit.maximum = limit.maximum.map(|hard| hard.max(WANTED));
-    match rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
-        // Root without the right to raise hard limits, as in some containers.
+    if at_once {
+        limit.current = limit.maximum;
+    }
+    match rustix::process::setrlimit(Resource::Nofile, limit) {
+        // Root without the right to raise hard limits, as in some containers: what there is has to do.
+        Err(rustix::io::Errno::PERM) if at_once => {
+            let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+            Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+        }
         Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -77,8 +88,8 @@ fn raise_descriptor_limit() -> io::Result<()> {
 
 /// A crash leaves no copy of memory anywhere.
 pub(crate) fn forbid_core_dumps() -> io::Result<()> {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(rustix::process::Resource::Core, none).map_err(io::Error::from)
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).map_err(io::Error::from)
 }
 
 /// Leaves root for good: empties the bounding set, drops groups, takes the ids, checks that nothing is left.

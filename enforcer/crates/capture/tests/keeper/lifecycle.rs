@@ -226,7 +226,8 @@ fn what_systemd_stored_serves_on_after_a_crash() {
     let mut world = World::started();
     let mut talker = Talker::start(&world);
     let mut store = world.stored();
-    assert_eq!(store.keys().collect::<Vec<_>>(), [&world.sessions()[0].replace(".json", "")]);
+    // Short names: systemd passes those of all sessions in one variable.
+    assert_eq!(store.keys().map(String::len).collect::<Vec<_>>(), [16]);
     let mut listeners = store.pop_first().unwrap().1;
     assert_eq!(listeners.len(), 6);
     world.signal_keeper(Signal::KILL);

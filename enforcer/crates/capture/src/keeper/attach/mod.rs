@@ -71,6 +71,7 @@ pub(super) fn attach(keeper: &Arc<Keeper>, asked: &Attach, caller: u32) -> Resul
         },
         cgroup,
         pid: processes.first().copied().unwrap_or(0),
+        backstop: None,
         attached: Some(Changes { open_sockets: Vec::new(), unit: asked.unit.clone() }),
     };
     let outcome = hold(keeper, &mut record, prepared, caller);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use enforcer_common::AGENT_SLOTS;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions};
 use tracing::{debug, error, info, warn};
@@ -25,8 +26,9 @@ use crate::error::Doing;
 use crate::launch::{Exit, FromKeeper, ToKeeper as FromCaller};
 use crate::sys;
 
-/// Launches and running stand-ins at one time; each holds a thread and a few descriptors.
-const MAX_CALLERS: usize = 1024;
+/// Launches and running stand-ins at one time; each holds a thread and a few descriptors. One for each session that there can be,
+/// and some for who attaches, detaches, or is told that there is no room.
+const MAX_CALLERS: usize = AGENT_SLOTS as usize + 256;
 /// What may be passed on: what people and supervisors send to a command.
 const SIGNALS: [i32; 10] = [
     libc::SIGINT,
@@ -83,6 +85,15 @@ fn admit(keeper: &Arc<Keeper>, callers: &Arc<AtomicUsize>, admitted: Admitted, s
     let counted = Counted(Arc::clone(callers));
     if before >= MAX_CALLERS {
         warn!("too many launches at once: one is turned away");
+        let channel = Channel::new(stream);
+        let full = Error::refused(
+            format!(
+                "{MAX_CALLERS} launches and attended sessions are under way: there is no room for another"
+            ),
+            "end some of them, or turn to a second host",
+        );
+        // Of a few hundred bytes, into a buffer that nobody has written to: it does not wait.
+        refuse(&channel, &full);
         return;
     }
     let keeper = Arc::clone(keeper);
@@ -119,11 +130,15 @@ fn attend(keeper: &Arc<Keeper>, admitted: Admitted, channel: &Arc<Channel>) {
     });
     if let Err(error) = answered {
         info!("request refused: {}", error.chain());
-        let refused =
-            FromKeeper::Refused { message: error.chain(), hint: error.hint(), exit_code: error.exit_code() };
-        tell(channel, &refused, &[]);
-        channel.discard();
+        refuse(channel, &error);
     }
+}
+
+fn refuse(channel: &Channel, error: &Error) {
+    let refused =
+        FromKeeper::Refused { message: error.chain(), hint: error.hint(), exit_code: error.exit_code() };
+    tell(channel, &refused, &[]);
+    channel.discard();
 }
 
 /// Stays with an agent that runs for as long as its caller does.

@@ -76,6 +76,7 @@ pub(super) fn launch(keeper: &Arc<Keeper>, asked: Asked) -> Result<Started, Erro
         cgroup: PathBuf::new(),
         pid: 0,
         attached: None,
+        backstop: None,
     };
     let dir = keeper.paths.trust().join(&id);
     let made = files::make(keeper, &dir, &ca_pem, &guide, &asked.launch.trust, Some(&asked.identity));
@@ -135,7 +136,7 @@ fn start(
     let netns = Netns::create(&keeper.paths.pin(&id))?;
     record.session.netns_cookie = netns.cookie;
     record.save(&keeper.paths)?;
-    keeper.backstop.load(&netns)?;
+    record.backstop = keeper.backstop.load(&netns)?;
     let mut listeners = open_listeners(keeper, record, &netns)?;
     for forward in &record.session.forwards {
         if let Forward::Loopback(port) = forward {
@@ -193,7 +194,7 @@ fn spawn(
         .stdin(ChildStdio::from(stdin))
         .stdout(ChildStdio::from(stdout))
         .stderr(ChildStdio::from(stderr));
-    sys::pass_channel(&mut command, theirs.into_fd());
+    sys::pass_channel(&mut command, theirs.into_fd(), keeper.descriptors.clone());
     let mut child = command.spawn().doing(|| "start the agent".into())?;
     drop(command);
     let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
