@@ -69,7 +69,7 @@ fn execute(keeper: &Keeper, program: &Path) -> Error {
             let environment = std::env::vars_os().filter(|(other, _)| other != name);
             let environment = environment.chain([(name.into(), numbers.into())]);
             // It takes the limit that it is started with for the one of agents.
-            let source = match setrlimit(Resource::Nofile, keeper.descriptors.clone()) {
+            let source = match setrlimit(Resource::Nofile, keeper.descriptors) {
                 Ok(()) => sys::execute(program, std::env::args_os(), environment),
                 Err(error) => error.into(),
             };

@@ -21,7 +21,7 @@ pub(crate) fn pass_channel(command: &mut Command, channel: OwnedFd, limit: Rlimi
     unsafe {
         command.pre_exec(move || {
             close_on_exec_from(3)?;
-            rustix::process::setrlimit(Resource::Nofile, limit.clone())?;
+            rustix::process::setrlimit(Resource::Nofile, limit)?;
             unblock_signals()?;
             pass_as_descriptor_3(&channel)
         });

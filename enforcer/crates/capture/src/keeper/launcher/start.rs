@@ -194,7 +194,7 @@ fn spawn(
         .stdin(ChildStdio::from(stdin))
         .stdout(ChildStdio::from(stdout))
         .stderr(ChildStdio::from(stderr));
-    sys::pass_channel(&mut command, theirs.into_fd(), keeper.descriptors.clone());
+    sys::pass_channel(&mut command, theirs.into_fd(), keeper.descriptors);
     let mut child = command.spawn().doing(|| "start the agent".into())?;
     drop(command);
     let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
