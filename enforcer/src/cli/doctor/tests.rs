@@ -86,7 +86,7 @@ fn ids_of_others_are_found() {
     );
     assert_eq!(taken("eve:x:61600:1::/:/bin/sh\n", "", ""), ["user eve"]);
     assert_eq!(taken("w:x:61500:1::/:/bin/sh\n", "g:x:61999:\n", ""), ["user w", "group g"]);
-    assert!(taken("a:x:61599:1::/:/\n", "b:x:62000:\n", "c:62000:1\nd:61900:0\n").is_empty());
+    assert!(taken("a:x:61599:1::/:/\n", "b:x:62624:\n", "c:62624:1\nd:61900:0\n").is_empty());
     assert_eq!(taken("", "", "bob:61000:1000\n"), ["containers of bob (/etc/subuid)"]);
     assert_eq!(taken("", "", "bob:1:4294967295\n"), ["containers of bob (/etc/subuid)"]);
 }

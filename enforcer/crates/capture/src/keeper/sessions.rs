@@ -35,8 +35,8 @@ pub(super) struct Running {
 
 #[derive(Debug, Default)]
 struct Governed {
-    /// The worker that serves the session, by generation.
-    by: u64,
+    /// The worker that serves the session, by generation. Before the first one there is none.
+    by: Option<u64>,
     standing: Standing,
 }
 
@@ -96,7 +96,7 @@ pub(super) fn prepare(keeper: &Keeper, agent: Option<&str>, workload: Workload) 
 pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Error> {
     // Held until the kernel knows: a switch that comes meanwhile has the last word.
     let mut governed = running.governed.lock().unwrap_or_else(|e| e.into_inner());
-    if governed.by == keeper.worker.generation() {
+    if governed.by == Some(keeper.worker.generation()) {
         return Ok(governed.standing.clone());
     }
     let descriptors: Vec<_> = running.listeners().collect();
@@ -130,7 +130,7 @@ pub(super) fn govern(keeper: &Keeper, running: &Running) -> Result<Standing, Err
     if let Some(live) = &running.attached {
         live.tell_again(keeper, &running.record);
     }
-    *governed = Governed { by: generation, standing: standing.clone() };
+    *governed = Governed { by: Some(generation), standing: standing.clone() };
     Ok(standing)
 }
 

@@ -367,7 +367,11 @@ mod tests {
             let text = pieces.concat();
             match (Json::parse(text.as_bytes()), serde_json::from_str::<serde_json::Value>(&text)) {
                 (Ok(own), Ok(theirs)) => prop_assert!(same(&own, &theirs), "{}", text),
-                (Ok(_), Err(error)) => prop_assert!(false, "{} is no JSON: {}", text, error),
+                // A number may be too large for a double, which is the other's limit and not JSON's.
+                (Ok(_), Err(error)) => {
+                    let skipped = serde_json::from_str::<serde::de::IgnoredAny>(&text);
+                    prop_assert!(skipped.is_ok(), "{} is no JSON: {}", text, error);
+                }
                 (Err(why), Ok(_)) => prop_assert!(why.contains("twice"), "{}: {}", text, why),
                 (Err(_), Err(_)) => {}
             }

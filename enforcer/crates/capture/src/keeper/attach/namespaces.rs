@@ -37,8 +37,8 @@ pub(in crate::keeper) struct Served {
     table: Table,
     /// Devices that cannot be guarded, or the kernel's lack of a way to.
     unguarded: Vec<String>,
-    /// The worker that serves it, by generation; 0: none yet.
-    by: u64,
+    /// The worker that serves it, by generation. Before the first one there is none.
+    by: Option<u64>,
 }
 
 impl Live {
@@ -165,7 +165,7 @@ impl Served {
             devices: Vec::new(),
             table: Table::default(),
             unguarded: Vec::new(),
-            by: 0,
+            by: None,
         };
         served.table.load(keeper, record, &served.netns, served.listeners.at)?;
         served.guard_devices(live);
@@ -174,7 +174,7 @@ impl Served {
 
     /// Has the running worker serve it, then lets the session connect from it.
     pub(super) fn serve(&mut self, keeper: &Keeper, session: &Session) -> Result<(), Error> {
-        if self.by == keeper.worker.generation() {
+        if self.by == Some(keeper.worker.generation()) {
             return Ok(());
         }
         let descriptors: Vec<_> = self.listeners().collect();
@@ -196,7 +196,7 @@ impl Served {
             }
         }
         keeper.programs.admit(session.cgroup_id, netns_cookie, self.listeners.at)?;
-        self.by = generation;
+        self.by = Some(generation);
         Ok(())
     }
 
