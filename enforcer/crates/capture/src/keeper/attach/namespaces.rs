@@ -127,7 +127,7 @@ impl Live {
                 served.listeners.at.private = private;
                 served.table.load(keeper, record, &served.netns, served.listeners.at)?;
                 served.guard_devices(self);
-                if served.by != 0 {
+                if served.by.is_some() {
                     keeper.programs.admit(
                         record.session.cgroup_id,
                         served.netns.cookie,
