@@ -161,6 +161,14 @@ async fn run(
         caps: Caps::default(),
     });
 
+    let sweeping = Arc::clone(&shared);
+    let token = shutdown.token();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = sweeping.upstreams.keep_swept() => {}
+            () = token.cancelled() => {}
+        }
+    });
     let judging = Arc::clone(&shared);
     let token = shutdown.token();
     shutdown.spawn(async move {

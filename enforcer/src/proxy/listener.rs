@@ -14,9 +14,6 @@ use crate::shutdown::DRAIN;
 /// After an accept that failed for want of descriptors or memory.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often upstream connections that waited too long are closed.
-const SWEEP: Duration = Duration::from_secs(15);
-
 /// Serves a session until the daemon drains. Dropping the future ends every connection of the
 /// session at once: do that when its cgroup is gone.
 pub async fn serve_session(session: Session, shared: Arc<Shared>) {
@@ -27,17 +24,9 @@ pub async fn serve_session(session: Session, shared: Arc<Shared>) {
     for listener in listeners {
         accepting.spawn(accept(listener, agent.clone(), shared.clone(), ended.clone()));
     }
-    let mut sweep = tokio::time::interval(SWEEP);
-    loop {
-        tokio::select! {
-            _ = sweep.tick() => shared.upstreams.sweep(),
-            done = accepting.join_next() => match done {
-                None => return,
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::error!(%error, session = %agent.session, "an accept loop ended unexpectedly");
-                }
-            }
+    while let Some(done) = accepting.join_next().await {
+        if let Err(error) = done {
+            tracing::error!(%error, session = %agent.session, "an accept loop ended unexpectedly");
         }
     }
 }

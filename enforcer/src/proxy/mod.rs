@@ -148,7 +148,7 @@ pub struct Cap {
     pub bodies: Arc<Semaphore>,
 }
 
-/// The caps by agent. An agent without sessions has no entry.
+/// The caps by agent. That of an agent without sessions is forgotten sooner or later.
 #[derive(Default)]
 pub struct Caps {
     agents: Mutex<HashMap<AgentName, Weak<Cap>>>,
@@ -160,7 +160,10 @@ impl Caps {
         if let Some(cap) = agents.get(agent).and_then(Weak::upgrade) {
             return cap;
         }
-        agents.retain(|_agent, cap| cap.strong_count() > 0);
+        // Not for each: with many agents that would be a look at all for every new one.
+        if agents.len() == agents.capacity() {
+            agents.retain(|_agent, cap| cap.strong_count() > 0);
+        }
         let cap = Arc::new(Cap {
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             requests: Arc::new(Semaphore::new(REQUESTS)),

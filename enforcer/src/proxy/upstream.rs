@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use enforcer_policy::{AgentName, CredentialName, Endpoint, Host, Relay, Scheme};
@@ -32,6 +32,11 @@ const ANSWER: Duration = Duration::from_secs(600);
 
 /// Waiting connections that may turn out dead before a new one is opened.
 const MAX_DEAD: u32 = 3;
+
+/// How often upstream connections that waited too long are closed.
+const SWEEP: Duration = Duration::from_secs(15);
+/// Pools that are never too many to be looked through only then.
+const MANY: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -120,7 +125,15 @@ pub struct Upstreams {
     resolver: Arc<Resolver>,
     tls: ClientTls,
     lifelines: Arc<Lifelines>,
-    pools: Mutex<HashMap<Identity, Arc<Pool>>>,
+    pools: Mutex<Pools>,
+}
+
+#[derive(Default)]
+struct Pools {
+    open: HashMap<Identity, Arc<Pool>>,
+    bounds: HashMap<AgentName, Weak<Bounds>>,
+    /// With so many open, those that nobody uses are looked for: twice what was left the last time.
+    many: usize,
 }
 
 impl Upstreams {
@@ -186,13 +199,9 @@ impl Upstreams {
         cut: &CancellationToken,
     ) -> Result<(Wire, SocketAddr), UpstreamError> {
         let Endpoint { relay, host, port } = permit.endpoint();
-        let _dial = self
-            .bounds(&permit.agent().name)
-            .dials
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        // Kept while it dials: so long it is the one of all that this agent opens.
+        let bounds = self.pools().bounds(&permit.agent().name);
+        let _dial = bounds.dials.acquire().await.expect("the semaphore is never closed");
         let (stream, address) = match relay {
             Relay::Passthrough => dial::tcp(&self.resolver, host, *port, private).await?,
             Relay::Raw { address } => dial::address(host, SocketAddr::new(*address, *port), private).await?,
@@ -205,37 +214,55 @@ impl Upstreams {
         self.resolver.leads_to(host, address).await
     }
 
-    /// Shared by all pools of the agent, where it has any.
-    fn bounds(&self, agent: &AgentName) -> Arc<Bounds> {
-        bounds(&self.pools.lock().unwrap_or_else(|e| e.into_inner()), agent)
-    }
-
     fn pool(&self, identity: Identity) -> Result<Arc<Pool>, UpstreamError> {
-        let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(pool) = pools.get(&identity).filter(|pool| !pool.is_cut()) {
+        let mut pools = self.pools();
+        if let Some(pool) = pools.open.get(&identity).filter(|pool| !pool.is_cut()) {
             return Ok(pool.clone());
         }
-        // A new origin is rare next to a request; the moment to forget the ones nobody uses.
-        pools.retain(|_identity, pool| Arc::strong_count(pool) > 1 || pool.sweep());
-        let bounds = bounds(&pools, &identity.agent);
+        // An agent may ask for origin after origin. Not each time: with many agents that would be a look at all for each.
+        if pools.open.len() >= pools.many {
+            pools.forget_unused();
+        }
+        let bounds = pools.bounds(&identity.agent);
         let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
         let lifeline = self.lifelines.upstream(&identity.agent, secrets);
         let pool = Arc::new(Pool::new(&self.tls, lifeline, bounds)?);
-        pools.insert(identity, pool.clone());
+        pools.open.insert(identity, pool.clone());
         Ok(pool)
     }
 
-    /// Closes connections that have waited too long. To be called every few seconds.
-    pub fn sweep(&self) {
-        let mut pools = self.pools.lock().unwrap_or_else(|e| e.into_inner());
-        // A pool keeps its TLS session cache for as long as it has a connection.
-        pools.retain(|_identity, pool| pool.sweep() || Arc::strong_count(pool) > 1);
+    /// Closes connections that have waited too long, every few seconds, for all agents together. Never returns.
+    pub async fn keep_swept(&self) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            sweep.tick().await;
+            self.pools().forget_unused();
+        }
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        // A panic between two of its parts loses a bound that is made again.
+        self.pools.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
-fn bounds(pools: &HashMap<Identity, Arc<Pool>>, agent: &AgentName) -> Arc<Bounds> {
-    let of_agent = pools.iter().find(|(known, _pool)| known.agent == *agent);
-    of_agent.map_or_else(Arc::default, |(_, pool)| pool.bounds.clone())
+impl Pools {
+    /// Those that nobody uses. A pool keeps its TLS session cache for as long as it has a connection.
+    fn forget_unused(&mut self) {
+        self.open.retain(|_identity, pool| pool.sweep() || Arc::strong_count(pool) > 1);
+        self.bounds.retain(|_agent, bounds| bounds.strong_count() > 0);
+        self.many = (2 * self.open.len()).max(MANY);
+    }
+
+    /// Shared by all pools of the agent, where it has any.
+    fn bounds(&mut self, agent: &AgentName) -> Arc<Bounds> {
+        if let Some(bounds) = self.bounds.get(agent).and_then(Weak::upgrade) {
+            return bounds;
+        }
+        let bounds = Arc::<Bounds>::default();
+        self.bounds.insert(agent.clone(), Arc::downgrade(&bounds));
+        bounds
+    }
 }
 
 /// Waits for the answer as long as the request still moves, then for [`ANSWER`].
