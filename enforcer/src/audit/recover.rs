@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ring::digest;
 use rustix::fs::FlockOperation;
@@ -29,6 +30,9 @@ pub(super) struct Tail {
     pub(super) continued: Option<Continued>,
 }
 
+/// The worker of a daemon that was killed may still be ending, and writes what it has.
+const PREDECESSOR: Duration = Duration::from_secs(3);
+
 /// Two writers would each break the other's chain.
 pub(super) fn take_lock(receipts: &Path) -> Result<File, AuditError> {
     let path = receipts.join("lock");
@@ -41,13 +45,21 @@ pub(super) fn take_lock(receipts: &Path) -> Result<File, AuditError> {
         .custom_flags(flags)
         .open(&path)
         .map_err(cannot)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(AuditError::Open(format!(
-            "{}: another process writes receipts here; stop it, or give this one its own state folder",
-            receipts.display()
-        ))),
-        Err(error) => Err(cannot(error.into())),
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(AuditError::Open(format!(
+                    "{}: another process writes receipts here; stop it, or give this one its own state folder",
+                    receipts.display()
+                )));
+            }
+            Err(error) => return Err(cannot(error.into())),
+        }
     }
 }
 

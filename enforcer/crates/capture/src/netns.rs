@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use enforcer_common::{RECORDS_PER_AGENT, SHARED_PORT_FIRST, SHARED_PORT_LAST};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -77,6 +78,20 @@ pub(crate) fn prepare_pin_dir(dir: &Path) -> Result<(), Error> {
     rustix::mount::mount_change(dir, MountPropagationFlags::PRIVATE).doing(doing)
 }
 
+/// Opens what a daemon that was killed may still hold: its worker lives a moment longer, with its listeners.
+pub(crate) fn once_free<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// The reverse of [`prepare_pin_dir`], for when the last session is gone.
 #[cfg(test)]
 pub(crate) fn remove_pin_dir(dir: &Path) -> io::Result<()> {
@@ -134,7 +149,7 @@ impl Netns {
 
     /// The [`LISTENERS`].
     pub(crate) fn open_listeners(&self, prepare: PrepareListener<'_>) -> Result<Vec<OwnedFd>, Error> {
-        inside(&self.file, || listen(&LISTENERS, prepare)).doing(LISTENING)
+        inside(&self.file, || once_free(|| listen(&LISTENERS, prepare))).doing(LISTENING)
     }
 
     /// The same in a namespace that we did not make: at the first pair of ports that nobody has there.

@@ -405,7 +405,8 @@ fn take_up(keeper: &Arc<Keeper>, record: &Record, inherited: &Inherited) -> Resu
     };
     let id = record.session.id.clone();
     record.session.forwards.retain(|forward| {
-        let opened = handed.pop_front().flatten().map_or_else(|| forward.listen(&netns), Ok);
+        let opened =
+            handed.pop_front().flatten().map_or_else(|| netns::once_free(|| forward.listen(&netns)), Ok);
         match opened {
             Ok(opened) => listeners.extend(opened),
             // The session is worth more than one of its ports.
