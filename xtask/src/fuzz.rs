@@ -5,10 +5,11 @@
 //! new to a reader goes by hand into `tests/fuzz/corpus/TARGET`, which is kept small.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{step, step_with};
+use crate::run::{note, step, step_with};
 
 const MANIFEST: &str = "tests/fuzz/Cargo.toml";
 /// Build scripts and macros are built for the host, without the flags, because a target is named.
@@ -19,15 +20,82 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 /// Of each target in CI: the corpus, and enough to see that it still fuzzes. From a fixed seed, since CI judges
 /// a commit: what a throw of dice finds is for `cargo xtask fuzz`.
 const SMOKE: [&str; 2] = ["-seed=1", "-runs=5000"];
+/// Long inputs are slow, and show nothing that 1 KiB does not. No parser of ours takes a second for it; on a busy machine the wait is long.
+const LIMITS: [&str; 3] = ["-max_len=1024", "-timeout=60", "-verbosity=0"];
+/// What shows something new, by target.
+const FOUND: &str = "target/fuzz";
 
-/// One target for so many seconds; 0: until it finds something or is stopped.
-pub(crate) fn fuzz(root: &Path, target: &str, seconds: u32) -> Result<()> {
-    let targets = targets(root)?;
-    if !targets.iter().any(|known| known == target) {
-        bail!("there is no target `{target}`. There are: {}", targets.join(", "));
-    }
+/// So long at a time: what has been counted survives a run that is stopped.
+const SLICE: u32 = 120;
+
+/// How far one target, or each, is fuzzed.
+pub(crate) enum Extent {
+    /// 0: until something is found.
+    Seconds(u32),
+    /// Until it has been run so often in all.
+    Runs(u64),
+}
+
+/// One target, or each of them in turn.
+pub(crate) fn fuzz(root: &Path, target: Option<&str>, extent: &Extent) -> Result<()> {
+    let known = targets(root)?;
+    let chosen: Vec<String> = match target {
+        None => known,
+        Some(target) if known.iter().any(|known| known == target) => vec![target.to_owned()],
+        Some(target) => bail!("there is no target `{target}`. There are: {}", known.join(", ")),
+    };
     build(root)?;
-    run(root, target, &format!("target/fuzz/{target}"), &[&format!("-max_total_time={seconds}")])
+    match extent {
+        Extent::Seconds(seconds) => chosen.iter().try_for_each(|target| {
+            run(root, target, &format!("{FOUND}/{target}"), &[&format!("-max_total_time={seconds}")])
+        }),
+        Extent::Runs(runs) => {
+            chosen.iter().try_for_each(|target| until(root, target, *runs))?;
+            table(root)
+        }
+    }
+}
+
+/// Slice after slice, until it has been run so often.
+fn until(root: &Path, target: &str, runs: u64) -> Result<()> {
+    loop {
+        let before = counted(root, target)?;
+        if before >= runs {
+            return Ok(());
+        }
+        let (most, time) = (format!("-runs={}", runs - before), format!("-max_total_time={SLICE}"));
+        let said = [most.as_str(), time.as_str(), "-print_final_stats=1"];
+        let words = invocation(root, target, &format!("{FOUND}/{target}"), &said)?;
+        let (program, arguments) = words.split_first().context("a target is a program")?;
+        let fuzzed = Command::new(program).args(arguments).current_dir(root).output()?;
+        let text = String::from_utf8_lossy(&fuzzed.stderr);
+        if !fuzzed.status.success() {
+            bail!("{target} failed:\n{text}\nRepeat it with:\n\n    {}\n", words.join(" "));
+        }
+        let units = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+        let units: u64 =
+            units.and_then(|units| units.trim().parse().ok()).context("libFuzzer counted nothing")?;
+        let count = format!("{}\n", before + units);
+        std::fs::write(root.join(format!("{FOUND}/{target}.runs")), count).context("write the count")?;
+        note(&format!("{target}: {} of {runs}", before + units));
+    }
+}
+
+/// Runs so far.
+fn counted(root: &Path, target: &str) -> Result<u64> {
+    match std::fs::read_to_string(root.join(format!("{FOUND}/{target}.runs"))) {
+        Ok(text) => text.trim().parse().with_context(|| format!("the count of {target}")),
+        Err(_none_yet) => Ok(0),
+    }
+}
+
+/// What has been counted of each.
+fn table(root: &Path) -> Result<()> {
+    anstream::println!("| target | executions |\n|---|---|");
+    for target in targets(root)? {
+        anstream::println!("| {target} | {} |", counted(root, &target)?);
+    }
+    Ok(())
 }
 
 /// All targets are built, and each runs a little.
@@ -61,14 +129,17 @@ fn build(root: &Path) -> Result<()> {
 
 /// `found` is the folder for what shows something new, and for what fails.
 fn run(root: &Path, target: &str, found: &str, extent: &[&str]) -> Result<()> {
+    step(root, &format!("Fuzzing {target}"), &invocation(root, target, found, extent)?)
+}
+
+fn invocation(root: &Path, target: &str, found: &str, extent: &[&str]) -> Result<Vec<String>> {
     std::fs::create_dir_all(root.join(found)).with_context(|| format!("make {found}"))?;
     let binary = format!("target/fuzz-build/{TARGET}/release/{target}");
     let (corpus, failures) = (format!("tests/fuzz/corpus/{target}"), format!("-artifact_prefix={found}/"));
-    let mut words = vec![binary.as_str(), found, &corpus, &failures];
-    words.extend(extent);
-    // No parser of ours takes longer than this for 4 KiB.
-    words.extend(["-max_len=4096", "-timeout=10", "-verbosity=0"]);
-    step(root, &format!("Fuzzing {target}"), &words)
+    let mut words = vec![binary, found.to_owned(), corpus, failures];
+    words.extend(extent.iter().map(|word| (*word).to_owned()));
+    words.extend(LIMITS.map(str::to_owned));
+    Ok(words)
 }
 
 /// A file a target.

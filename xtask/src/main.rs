@@ -64,12 +64,16 @@ enum Chore {
         #[command(subcommand)]
         bench: bench::Bench,
     },
-    /// Fuzz one of the parsers: a file of `tests/fuzz/targets` without its ending
+    /// Fuzz a parser: a file of `tests/fuzz/targets` without its ending
     Fuzz {
-        target: String,
-        /// 0: until something is found
+        /// All of them, one after the other, when none is named
+        target: Option<String>,
+        /// Of each; 0: until something is found
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Go on until each has been run so often, earlier runs with this counted
+        #[arg(long, conflicts_with = "seconds")]
+        runs: Option<u64>,
     },
     /// Try every client of the matrix, also those that take long to install, with large transfers of 64 MiB
     Clients,
@@ -133,7 +137,10 @@ fn chore(chore: Chore, root: &Path) -> Result<()> {
         Chore::Demo { on_stage: true } => demo::show(),
         Chore::Test { rest } => test::test(root, &rest),
         Chore::Bench { bench } => bench::bench(&bench, root),
-        Chore::Fuzz { target, seconds } => fuzz::fuzz(root, &target, seconds),
+        Chore::Fuzz { target, seconds, runs } => {
+            let extent = runs.map_or(fuzz::Extent::Seconds(seconds), fuzz::Extent::Runs);
+            fuzz::fuzz(root, target.as_deref(), &extent)
+        }
         Chore::Clients => clients::clients(root),
         Chore::Soak { minutes, write, on_stage: true, .. } => soak::mixed(root, minutes, write),
         Chore::Soak { parts, minutes, write, on_stage: false } => soak::soak(root, &parts, minutes, write),

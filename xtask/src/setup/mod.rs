@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iputils-ping", "a packet that is easy to see"),
     ("procps", "sysctl for those namespaces"),
     ("util-linux", "nsenter and setpriv"),
+    ("slowhttptest", "attacks that take their time"),
     ("dns2tcp", "a tunnel through DNS that must not get out"),
     ("iodine", "another one, for whole packets"),
     ("knot-dnsutils", "kdig, which asks over TLS, HTTPS and QUIC"),

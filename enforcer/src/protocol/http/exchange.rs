@@ -70,7 +70,7 @@ pub async fn exchange(
     if let Some(fault) = in_flight.fault().filter(|_| strict::is_stand_in(&parts.method)) {
         let asked = serve::unread(&connection);
         let reason = fault.reason.to_owned();
-        let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code, reason).await;
+        let refusal = shared.gate.turn_away(&connection.caller, &asked, fault.code(), reason).await;
         return manner.refuse(&refusal, in_flight, true);
     }
     let wanted = upgrade::wanted(&mut parts, lent.opening);

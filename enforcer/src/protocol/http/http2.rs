@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 
 use super::answer::Reply;
 use super::exchange::{Lent, exchange};
-use super::serve::{MAX_HEAD, MAX_HEADERS, misnegotiated};
+use super::serve::misnegotiated;
+use super::strict::head::{MAX_HEAD, MAX_HEADERS};
 use super::watch::{Activity, Watched};
 use crate::gate::Code;
 use crate::proxy::http2::{Duplex, KeepAlive, send};

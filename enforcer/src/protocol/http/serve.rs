@@ -12,15 +12,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::exchange::{Lent, exchange};
+use super::strict::head::{MAX_HEAD, MAX_HEADERS};
 use super::watch::{Activity, Watched};
 use crate::gate::{Asked, Code};
 use crate::proxy::opening::Opening;
 use crate::proxy::received::Received;
 use crate::proxy::{Alpn, Connection, Stream};
-
-/// `strict` counts them in HTTP/1; `canonical` in both.
-pub(super) const MAX_HEADERS: usize = 100;
-pub(super) const MAX_HEAD: usize = 32 * 1024;
 
 pub async fn http1(stream: Stream, connection: Connection) {
     if let Some(asked) = misnegotiated(&connection, Alpn::Http11) {

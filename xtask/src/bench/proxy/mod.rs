@@ -13,7 +13,6 @@ mod install;
 mod load;
 mod ours;
 mod peers;
-mod pin;
 mod report;
 mod results;
 mod rows;
@@ -28,7 +27,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use enforcer_tests::world::World;
 
-use super::document;
+use super::{document, pin};
 use crate::run::{as_root, note, step};
 
 /// The priority of all that is measured.

@@ -7,7 +7,7 @@ use enforcer_policy::{Host, Method, Request, RequestError, Scheme, Target};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version, header};
 
-use super::serve::MAX_HEADERS;
+use super::strict::head::{MAX_HEADERS, content_length, plain_number};
 use crate::gate::{Asked, Code};
 use crate::proxy::Connection;
 
@@ -166,7 +166,7 @@ fn host_port(text: &str, scheme: Scheme) -> Result<(Host, u16), Unclear> {
     };
     let port = match port {
         None => scheme.default_port(),
-        Some(digits) => canonical_number(digits)
+        Some(digits) => plain_number(digits)
             .and_then(|number| u16::try_from(number).ok())
             .filter(|number| *number != 0)
             .ok_or_else(|| bad("the port of the host is not a number from 1 to 65535"))?,
@@ -193,19 +193,6 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Unclear> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), _) => Err(bad("the only Transfer-Encoding accepted is `chunked`, once")),
     }
-}
-
-/// A length in the one spelling that every reader reads alike.
-pub(super) fn content_length(value: &[u8]) -> Option<u64> {
-    let number = std::str::from_utf8(value).ok().and_then(canonical_number)?;
-    // Beyond any body; sums of it with other lengths must not overflow in the next reader.
-    (number <= i64::MAX as u64 / 2).then_some(number)
-}
-
-/// Digits without sign, space or leading zero.
-fn canonical_number(text: &str) -> Option<u64> {
-    let plain = text == "0" || (text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0'));
-    if plain { text.parse().ok() } else { None }
 }
 
 #[cfg(test)]

@@ -1,27 +1,28 @@
 //! The grammar of an HTTP/1 request head and of trailers (RFC 9112, 2 to 6), without its leniencies.
 //!
-//! Left out: what the words mean. Method, host and target are `canonical`'s.
+//! Left out: what the words mean. Method, host and target are `canonical`'s. Pure, and nothing of the rest
+//! of the product, so that it can be fuzzed by itself.
 
 use super::body::Body;
-use crate::gate::Code;
-use crate::protocol::http::canonical::content_length;
-use crate::protocol::http::serve::{MAX_HEAD, MAX_HEADERS};
+
+/// `strict` counts them in HTTP/1; `canonical` in both.
+pub(crate) const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEAD: usize = 32 * 1024;
 
 /// Why bytes are not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    pub(crate) code: Code,
+    /// There is more of it than is read.
+    pub(crate) too_large: bool,
     pub(crate) reason: &'static str,
 }
 
 pub(super) const fn bad(reason: &'static str) -> Fault {
-    Fault { code: Code::BadRequest, reason }
+    Fault { too_large: false, reason }
 }
 
-const TOO_LARGE: Fault =
-    Fault { code: Code::HeadersTooLarge, reason: "the head of the request is larger than 32 KiB" };
-const TOO_MANY: Fault =
-    Fault { code: Code::HeadersTooLarge, reason: "there are more than 100 header fields" };
+const TOO_LARGE: Fault = Fault { too_large: true, reason: "the head of the request is larger than 32 KiB" };
+const TOO_MANY: Fault = Fault { too_large: true, reason: "there are more than 100 header fields" };
 const BARE_LF: Fault = bad("a line ends in LF alone; lines of HTTP end in CR LF");
 
 /// Looks for the empty line, each byte once however the bytes come in.
@@ -128,6 +129,19 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
         return Err(bad("the value of a header field has a control character"));
     }
     Ok((name, value.trim_ascii()))
+}
+
+/// A length in the one spelling that every reader reads alike.
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(value).ok().and_then(plain_number)?;
+    // Beyond any body; sums of it with other lengths must not overflow in the next reader.
+    (number <= i64::MAX as u64 / 2).then_some(number)
+}
+
+/// Digits without sign, space or leading zero.
+pub(crate) fn plain_number(text: &str) -> Option<u64> {
+    let plain = text == "0" || (text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
 }
 
 /// RFC 9110, 5.6.2.

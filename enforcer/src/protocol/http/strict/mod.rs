@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use self::body::Body;
 use self::head::{Fault, Lines};
+use crate::gate::Code;
 
 /// What hyper reads in place of a faulty head. An agent that sends it itself is refused: no such method.
 const STAND_IN: &[u8] = b"REFUSED / HTTP/1.1\r\nhost: refused\r\n\r\n";
@@ -30,6 +31,12 @@ const READ_AHEAD: usize = 4 * 1024;
 /// Is this the stand-in's method?
 pub(super) fn is_stand_in(method: &http::Method) -> bool {
     method.as_str() == "REFUSED"
+}
+
+impl Fault {
+    pub(super) fn code(self) -> Code {
+        if self.too_large { Code::HeadersTooLarge } else { Code::BadRequest }
+    }
 }
 
 /// The reading half of one connection.
