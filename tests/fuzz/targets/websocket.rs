@@ -1,4 +1,5 @@
-//! WebSocket frames: however they are cut into reads, they read alike, and no piece is larger than its bytes.
+//! WebSocket frames: however they are cut into reads, they read alike, no piece is larger than its bytes, and a text is one
+//! where its whole is.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../enforcer/src/protocol/http/websocket/frame/mod.rs"]
 mod frame;
 
-use frame::{Fault, Frames, Sender};
+use frame::{Fault, Frames, Sender, Utf8};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, stream)) = bytes.split_first() else { return };
@@ -21,6 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn read(sender: Sender, max: Option<u64>, stream: &[u8], step: usize) -> Result<[Vec<u8>; 2], Fault> {
     let (mut frames, mut payloads) = (Frames::new(sender, max), [Vec::new(), Vec::new()]);
     let (mut at, mut end) = (0, 0);
+    let (mut text, mut whole, mut is_text) = (Utf8::default(), Vec::new(), true);
     while end < stream.len() {
         end = (end + step).min(stream.len());
         while let Some(piece) = frames.next(&stream[at..end])? {
@@ -28,6 +30,16 @@ fn read(sender: Sender, max: Option<u64>, stream: &[u8], step: usize) -> Result<
             let mut payload = stream[at + piece.head..at + piece.len].to_vec();
             if let Some(mask) = piece.mask {
                 mask.apply(&mut payload);
+            }
+            if piece.text {
+                whole.extend_from_slice(&payload);
+                is_text &= text.look(&payload);
+            }
+            if piece.last {
+                is_text &= text.end();
+                assert_eq!(is_text, std::str::from_utf8(&whole).is_ok());
+                whole.clear();
+                is_text = true;
             }
             payloads[usize::from(piece.control)].extend(payload);
             at += piece.len;

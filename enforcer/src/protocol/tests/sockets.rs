@@ -208,7 +208,7 @@ async fn messages_of_every_form_pass_as_they_are() {
     let frames: &[(u8, &[u8])] = &[
         (0x81, b"hello"),
         (0x82, b""),
-        (0x01, b"first part, "),
+        (0x02, b"first part, "),
         (0x89, b"a ping between"),
         (0x00, &large[..200]),
         (0x80, b"last part"),
@@ -282,6 +282,10 @@ async fn frames_that_are_none_end_it_with_the_code_for_it() {
         (b"\x89\xfe\x00\x7eKEYS", 1002, "125"),
         (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffKEYS", 1002, "highest bit"),
         (b"GET / HTTP/1.1\r\n\r\n", 1002, "reserved bit"),
+        // FF; half a character; one of two halves of one of UTF-16.
+        (b"\x81\x81KEYS\xb4", 1007, "a text message is not UTF-8"),
+        (b"\x81\x81KEYS\x88", 1007, "a text message is not UTF-8"),
+        (b"\x81\x83KEYS\xa6\xe5\xd9", 1007, "a text message is not UTF-8"),
     ];
     for (bytes, code, part) in agents {
         let world = World::new().await;
@@ -308,6 +312,8 @@ async fn frames_that_are_none_end_it_with_the_code_for_it() {
         (b"\x00\x00", 1002, "has not begun"),
         (b"\x88\x01x", 1002, "half a close code"),
         (b"\x88\x03\x03\xe8\xff", 1007, "UTF-8"),
+        (b"\x81\x02a\xff", 1007, "a text message is not UTF-8"),
+        (b"\x81\x02a\xc3", 1007, "a text message is not UTF-8"),
     ];
     for (bytes, code, part) in servers {
         let world = World::new().await;
@@ -321,6 +327,26 @@ async fn frames_that_are_none_end_it_with_the_code_for_it() {
         drop(socket);
         let (end, error) = end(&world).await;
         assert!(end == "upstream_failed" && error.contains(part), "{end}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_may_be_cut_inside_of_a_character_and_other_messages_say_what_they_like() {
+    let world = World::new().await;
+    let mut socket = Socket::open(&world, "/socket/websocket").await;
+    for (first, payload) in [
+        (0x82, &b"\xff\xfe"[..]),
+        (0x89, b"\xff"),
+        (0x01, b"gr\xc3"),
+        (0x00, b""),
+        (0x80, b"\xbcn"),
+        (0x81, b""),
+        (0x02, b"\xf0"),
+        (0x80, b"\x9f"),
+        (0x81, "\u{1f980}".as_bytes()),
+    ] {
+        socket.send(first, payload).await;
+        assert_eq!(socket.frame().await, (first, payload.to_vec()));
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::{Buf as _, BytesMut};
 
-use super::frame::{Fault, Frames, Piece, Sender};
+use super::frame::{Fault, Frames, Piece, Sender, Utf8, not_utf8};
 use crate::credential::{BodyGuard, CredentialError};
 use crate::redact::{Found, Watch};
 
@@ -18,6 +18,8 @@ const MOST_HELD: usize = 64 * 1024;
 
 pub(super) struct Half {
     frames: Frames,
+    /// Of the message that is under way, if it is text.
+    text: Utf8,
     look: Look,
     /// What came in and has not gone out.
     pub(super) bytes: BytesMut,
@@ -66,6 +68,7 @@ impl Half {
     fn new(sender: Sender, max_message: Option<u64>, look: Look) -> Self {
         Half {
             frames: Frames::new(sender, max_message),
+            text: Utf8::default(),
             look,
             bytes: BytesMut::new(),
             seen: 0,
@@ -105,7 +108,13 @@ impl Half {
                         plain.as_slice()
                     }
                 };
+                if !is_text(&mut self.text, piece, bytes) {
+                    return Err(Objection::Fault(NOT_TEXT));
+                }
                 guards[lane].check(bytes).map_err(Objection::Misplaced)
+            }
+            Look::Server { .. } if !is_text(&mut self.text, piece, &self.bytes[payload.clone()]) => {
+                Err(Objection::Fault(NOT_TEXT))
             }
             Look::Server { watches: None } => Ok(()),
             Look::Server { watches: Some(watches) } => {
@@ -164,6 +173,13 @@ impl Half {
     pub(super) fn closed(&self) -> bool {
         self.frames.closed()
     }
+}
+
+const NOT_TEXT: Fault = not_utf8("a text message is not UTF-8");
+
+/// A text may be relayed as far as it is one (RFC 6455, 8.1).
+fn is_text(text: &mut Utf8, piece: Piece, bytes: &[u8]) -> bool {
+    !piece.text || (text.look(bytes) && (!piece.last || text.end()))
 }
 
 /// Where the first of the last `waits` bytes of all payloads is. If it is further back than this piece, what

@@ -4,6 +4,10 @@
 //! waited for. No extension is ever agreed on, so a reserved bit means nothing. Pure: no I/O, no clock,
 //! nothing of the rest of the product, so that it can be fuzzed by itself.
 
+mod utf8;
+
+pub use utf8::Utf8;
+
 /// Longer payloads are not for control frames (5.5).
 const MAX_CONTROL: usize = 125;
 
@@ -53,6 +57,10 @@ fn broken(reason: &'static str) -> Fault {
     Fault { code: code::PROTOCOL_ERROR, reason: Reason::Broken(reason) }
 }
 
+pub const fn not_utf8(reason: &'static str) -> Fault {
+    Fault { code: code::NOT_UTF8, reason: Reason::Broken(reason) }
+}
+
 /// What stands next in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -62,6 +70,10 @@ pub struct Piece {
     pub head: usize,
     /// The payload is a control frame's, and whole.
     pub control: bool,
+    /// The payload is a text's, which has to be UTF-8 (5.6).
+    pub text: bool,
+    /// The message ends with it.
+    pub last: bool,
     pub mask: Option<Mask>,
 }
 
@@ -97,6 +109,8 @@ pub struct Frames {
     mask: Option<Mask>,
     /// Bytes of the message that is under way, if more frames of it follow.
     message: Option<u64>,
+    /// The last message to begin is text.
+    text: bool,
     closed: bool,
 }
 
@@ -118,7 +132,7 @@ const PONG: u8 = 10;
 impl Frames {
     /// `max_message`: bytes of one message, all its frames together.
     pub fn new(sender: Sender, max_message: Option<u64>) -> Self {
-        Frames { sender, max_message, left: 0, mask: None, message: None, closed: false }
+        Frames { sender, max_message, left: 0, mask: None, message: None, text: false, closed: false }
     }
 
     /// Between frames; something else may be said here.
@@ -152,9 +166,11 @@ impl Frames {
             return Err(Fault { code: code::TOO_BIG, reason: Reason::TooBig(limit) });
         }
         self.message = (!head.fin).then_some(message);
+        self.text = if begins { head.opcode == TEXT } else { self.text };
         self.left = head.payload;
         let rest = bytes.get(head.len..).unwrap_or_default();
-        let bare = Piece { len: head.len, head: head.len, control: false, mask: None };
+        let last = head.fin && head.payload == 0;
+        let bare = Piece { len: head.len, head: head.len, control: false, text: self.text, last, mask: None };
         Ok(Some(self.payload(rest, head.len, head.mask).unwrap_or_else(|| {
             self.mask = head.mask;
             bare
@@ -169,7 +185,8 @@ impl Frames {
         }
         self.left -= here as u64;
         self.mask = mask.map(|mask| mask.turned(here));
-        Some(Piece { len: head + here, head, control: false, mask })
+        let last = self.left == 0 && self.message.is_none();
+        Some(Piece { len: head + here, head, control: false, text: self.text, last, mask })
     }
 
     fn control(&mut self, head: &Head, bytes: &[u8]) -> Result<Option<Piece>, Fault> {
@@ -190,7 +207,8 @@ impl Frames {
             close(&payload)?;
             self.closed = true;
         }
-        Ok(Some(Piece { len, head: head.len, control: true, mask: head.mask }))
+        let (control, text, last) = (true, false, false);
+        Ok(Some(Piece { len, head: head.len, control, text, last, mask: head.mask }))
     }
 
     /// Checks as much of a head as there is, so that a fault does not wait for the rest.
@@ -258,9 +276,7 @@ fn close(payload: &[u8]) -> Result<(), Fault> {
     }
     match std::str::from_utf8(reason) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err(Fault { code: code::NOT_UTF8, reason: Reason::Broken("the reason of a Close is not UTF-8") })
-        }
+        Err(_) => Err(not_utf8("the reason of a Close is not UTF-8")),
     }
 }
 
