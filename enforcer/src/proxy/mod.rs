@@ -52,6 +52,10 @@ pub(crate) const REQUESTS: usize = CONNECTIONS;
 /// 32 MiB in pieces of 64 KiB: what bodies that are looked into may hold of one agent, before they are parsed.
 pub(crate) const BODIES: usize = 512;
 
+/// What a connection of HTTP/1 reads at a time, and holds for writing: the largest head fits. The library's own 408 KiB would stay with a
+/// connection for as long as it is kept once a large body has passed.
+pub(crate) const BUFFER: usize = 72 * 1024;
+
 /// What every session is served with. Built once, by `app`.
 pub struct Shared {
     pub gate: Gate,

@@ -26,17 +26,17 @@ use super::stream::Io;
 use super::streams::Streams;
 use super::upstream::{Origin, UpstreamError};
 use super::wire::Wire;
-use super::{BoxError, REQUESTS};
+use super::{BUFFER, BoxError, REQUESTS};
 use crate::dns::{Resolver, forbidden};
 use crate::gate::lifeline::Lifeline;
 use crate::tls::ClientTls;
 
 /// Most servers close after 60 to 75 s; a connection kept longer is likely dead when used.
-const IDLE: Duration = Duration::from_secs(60);
+pub(crate) const IDLE: Duration = Duration::from_secs(60);
 /// Look-ups and handshakes of one agent at a time. The resolver has 256 seats for all agents together,
 /// and hosts that do not answer hold them for seconds.
 pub(super) const DIALS: usize = 64;
-/// Waiting connections of one agent to all origins: as many as it may have requests under way. With fewer, a busy one would shake
+/// Connections of one agent to all origins that are kept for requests to come: as many as it may have under way. With fewer, a busy one would shake
 /// hands anew for the rest.
 const KEPT: usize = REQUESTS;
 pub(super) const MAX_RESPONSE_HEAD: usize = 64 * 1024;
@@ -70,7 +70,7 @@ impl Default for Bounds {
 struct State {
     /// The one that came back last is at the end.
     idle: VecDeque<Waiting>,
-    shared: Option<(Streams, SocketAddr)>,
+    shared: Option<Shared>,
     /// The origin was offered HTTP/2 and chose HTTP/1.
     http1_only: bool,
 }
@@ -79,6 +79,15 @@ struct Waiting {
     sender: http1::SendRequest<Outgoing>,
     address: SocketAddr,
     since: Instant,
+    _kept: OwnedSemaphorePermit,
+}
+
+/// A connection of HTTP/2.
+struct Shared {
+    streams: Streams,
+    address: SocketAddr,
+    /// When a request was begun on it.
+    used: Instant,
     _kept: OwnedSemaphorePermit,
 }
 
@@ -95,13 +104,16 @@ enum Sender {
     Http2(Streams),
 }
 
-/// Brings an HTTP/1 connection back into the pool once the answer has been read to its end.
-pub struct Lease(Option<(Arc<Pool>, http1::SendRequest<Outgoing>, SocketAddr)>);
+/// Keeps the pool, which can be cut, until the answer has been read to its end. Then an HTTP/1 connection goes back into it.
+pub struct Lease {
+    pool: Arc<Pool>,
+    sender: Option<(http1::SendRequest<Outgoing>, SocketAddr)>,
+}
 
 impl Lease {
-    pub fn give_back(mut self) {
-        if let Some((pool, sender, address)) = self.0.take() {
-            pool.keep(sender, address);
+    pub fn give_back(self) {
+        if let Some((sender, address)) = self.sender {
+            self.pool.keep(sender, address);
         }
     }
 }
@@ -184,13 +196,11 @@ impl Pool {
     fn at_hand(&self, private: &[IpNet], multiplex: bool) -> Option<Taken> {
         let mut state = self.state();
         let permitted = |address: &SocketAddr| forbidden(address.ip(), private).is_none();
-        if multiplex && let Some((sender, address)) = &state.shared {
-            if !sender.is_closed() && permitted(address) {
-                return Some(Taken {
-                    sender: Sender::Http2(sender.clone()),
-                    address: *address,
-                    reused: true,
-                });
+        if multiplex && let Some(shared) = &mut state.shared {
+            if !shared.streams.is_closed() && permitted(&shared.address) {
+                shared.used = Instant::now();
+                let (streams, address) = (shared.streams.clone(), shared.address);
+                return Some(Taken { sender: Sender::Http2(streams), address, reused: true });
             }
             state.shared = None;
         }
@@ -236,11 +246,10 @@ impl Pool {
         let sender = if h2 {
             let streams =
                 Streams::begin(io, cut.clone()).await.map_err(|error| UpstreamError::Begin(error.into()))?;
-            self.state().shared = Some((streams.clone(), address));
+            self.share(&streams, address);
             Sender::Http2(streams)
         } else {
-            let (sender, connection) = http1::Builder::new()
-                .max_header_size(MAX_RESPONSE_HEAD)
+            let (sender, connection) = http1()
                 .handshake(TokioIo::new(io))
                 .await
                 .map_err(|error| UpstreamError::Begin(error.into()))?;
@@ -258,26 +267,50 @@ impl Pool {
             return;
         }
         let mut state = self.state();
-        let place = || self.bounds.kept.clone().try_acquire_owned().ok();
-        let kept = place().or_else(|| {
-            // The oldest gives its place up. If they are all with other origins, this one is closed.
-            drop(state.idle.pop_front());
-            place()
-        });
-        if let Some(kept) = kept {
-            state.idle.push_back(Waiting { sender, address, since: Instant::now(), _kept: kept });
+        if let Some(_kept) = self.place(&mut state) {
+            state.idle.push_back(Waiting { sender, address, since: Instant::now(), _kept });
         }
     }
 
-    /// Drops what has waited too long. False: nothing is left, the pool may go.
-    pub(super) fn sweep(&self) -> bool {
+    /// For requests to come. Without a place for it, it is of the one request alone that it was opened for.
+    fn share(&self, streams: &Streams, address: SocketAddr) {
         let mut state = self.state();
-        state.idle.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < IDLE);
-        if state.shared.as_ref().is_some_and(|(sender, _)| sender.is_closed()) {
-            state.shared = None;
-        }
+        // The one before has ended, and its place is free.
+        state.shared = None;
+        state.shared = self.place(&mut state).map(|_kept| Shared {
+            streams: streams.clone(),
+            address,
+            used: Instant::now(),
+            _kept,
+        });
+    }
+
+    /// Among the agent's connections that are kept.
+    fn place(&self, state: &mut State) -> Option<OwnedSemaphorePermit> {
+        let place = || self.bounds.kept.clone().try_acquire_owned().ok();
+        place().or_else(|| {
+            // The oldest gives its place up. If they are all with other origins, this one is not kept.
+            drop(state.idle.pop_front());
+            place()
+        })
+    }
+
+    /// Drops what has waited too long at this moment. False: nothing is left, the pool may go.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let waits = |since: Instant| now.saturating_duration_since(since) < IDLE;
+        state.idle.retain(|waiting| !waiting.sender.is_closed() && waits(waiting.since));
+        // Streams that are open on it come to their end: it ends after the last of them.
+        state.shared.take_if(|shared| shared.streams.is_closed() || !waits(shared.used));
         !state.idle.is_empty() || state.shared.is_some()
     }
+}
+
+/// How connections of HTTP/1 are opened.
+pub(crate) fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(MAX_RESPONSE_HEAD).max_buf_size(BUFFER);
+    builder
 }
 
 /// Why there is no answer.
@@ -350,7 +383,7 @@ impl Taken {
                 interim.pass(early)?;
                 let opening = (response.status() == StatusCode::SWITCHING_PROTOCOLS)
                     .then(|| Opening::Http1(hyper::upgrade::on(&mut response)));
-                let lease = Lease(Some((pool.clone(), sender, self.address)));
+                let lease = Lease { pool: pool.clone(), sender: Some((sender, self.address)) };
                 Ok(Answered { response: response.map(Received::Http1), opening, lease })
             }
             Sender::Http2(streams) => {
@@ -358,7 +391,8 @@ impl Taken {
                 request.headers_mut().remove(header::HOST);
                 connects(&mut request);
                 let (response, opening) = streams.send(request, early).await?;
-                Ok(Answered { response, opening, lease: Lease(None) })
+                let lease = Lease { pool: pool.clone(), sender: None };
+                Ok(Answered { response, opening, lease })
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enforcer_policy::{AgentName, CredentialName, Endpoint, Host, Relay, Scheme};
 use http::{HeaderValue, Request, Response};
@@ -221,7 +221,7 @@ impl Upstreams {
         }
         // An agent may ask for origin after origin. Not each time: with many agents that would be a look at all for each.
         if pools.open.len() >= pools.many {
-            pools.forget_unused();
+            pools.forget_unused(Instant::now());
         }
         let bounds = pools.bounds(&identity.agent);
         let secrets = identity.secrets.iter().map(|(name, _version)| name.clone()).collect();
@@ -236,8 +236,16 @@ impl Upstreams {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             sweep.tick().await;
-            self.pools().forget_unused();
+            self.pools().forget_unused(Instant::now());
         }
+    }
+
+    /// How many pools are left when it is as late as this.
+    #[cfg(test)]
+    pub(crate) fn left_at(&self, now: Instant) -> usize {
+        let mut pools = self.pools();
+        pools.forget_unused(now);
+        pools.open.len()
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -247,9 +255,9 @@ impl Upstreams {
 }
 
 impl Pools {
-    /// Those that nobody uses. A pool keeps its TLS session cache for as long as it has a connection.
-    fn forget_unused(&mut self) {
-        self.open.retain(|_identity, pool| pool.sweep() || Arc::strong_count(pool) > 1);
+    /// Those that nobody uses at this moment. A pool keeps its TLS session cache for as long as it has a connection.
+    fn forget_unused(&mut self, now: Instant) {
+        self.open.retain(|_identity, pool| pool.sweep(now) || Arc::strong_count(pool) > 1);
         self.bounds.retain(|_agent, bounds| bounds.strong_count() > 0);
         self.many = (2 * self.open.len()).max(MANY);
     }

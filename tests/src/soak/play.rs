@@ -27,6 +27,8 @@ const SERVICE_UID: u32 = 61_993;
 const SECRET: &str = "soak-token";
 /// The agents' requests end within their own limit.
 const ENDING: Duration = Duration::from_secs(180);
+/// What the allocator keeps for the next burst has grown until then.
+const WARM_UP: Duration = Duration::from_secs(120);
 /// Connections that are kept wait a minute for their next request.
 const DRAINING: Duration = Duration::from_secs(90);
 const EXPORTING: Duration = Duration::from_secs(600);
@@ -48,7 +50,8 @@ impl Plan {
     /// Half of it rough.
     pub fn minutes(minutes: u32) -> Self {
         let half = Duration::from_secs(30) * minutes;
-        Plan { rough: half, quiet: half, warm_up: half / 5, gap: Duration::from_secs(8) }
+        let warm_up = (half / 5).max(WARM_UP).min(half);
+        Plan { rough: half, quiet: half, warm_up, gap: Duration::from_secs(8) }
     }
 }
 

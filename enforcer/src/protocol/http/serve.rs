@@ -17,7 +17,7 @@ use super::watch::{Activity, Watched};
 use crate::gate::{Asked, Code};
 use crate::proxy::opening::Opening;
 use crate::proxy::received::Received;
-use crate::proxy::{Alpn, Connection, Stream};
+use crate::proxy::{Alpn, BUFFER, Connection, Stream};
 
 pub async fn http1(stream: Stream, connection: Connection) {
     if let Some(asked) = misnegotiated(&connection, Alpn::Http11) {
@@ -29,16 +29,7 @@ pub async fn http1(stream: Stream, connection: Connection) {
     let io = TokioIo::new(Watched::http1(stream, activity.clone(), connection.tls.is_none()));
     let connection = Arc::new(connection);
     let service = service(connection.clone(), activity);
-    let mut builder = h1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        // `Watched` has the clock for heads; hyper's would count idle time as well.
-        .header_read_timeout(None)
-        .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .half_close(false)
-        .keep_alive(true);
-    let mut serving = pin!(builder.serve_connection(io, service).with_upgrades());
+    let mut serving = pin!(builder().serve_connection(io, service).with_upgrades());
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = connection.shared.shutdown.cancelled() => {
@@ -47,6 +38,21 @@ pub async fn http1(stream: Stream, connection: Connection) {
         }
     };
     note(ended, &connection).await;
+}
+
+/// How agents' connections are served.
+pub(in crate::protocol) fn builder() -> h1::Builder {
+    let mut builder = h1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // `Watched` has the clock for heads; hyper's would count idle time as well.
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(BUFFER)
+        .max_headers(MAX_HEADERS)
+        .half_close(false)
+        .keep_alive(true);
+    builder
 }
 
 /// ALPN settled the protocol; anything else on the wire is meant for another reader.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod buffers;
 mod certificates;
 mod connections;
 mod cuts;

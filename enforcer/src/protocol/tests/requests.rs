@@ -1,12 +1,15 @@
 //! What is sent, what is refused, what is written down.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{SECRET, World, json, text};
 use crate::audit::Verdict;
+use crate::proxy::pool::IDLE;
 
 #[tokio::test]
 async fn a_credential_goes_out_and_does_not_come_back() {
@@ -113,6 +116,34 @@ async fn http2_carries_requests_one_by_one_judged_each() {
     assert_eq!(connections.len(), 1, "streams share one upstream connection");
     assert_eq!(seen.iter().map(|seen| seen.body.len()).max(), Some(18_000));
     assert_eq!(world.receipts(20).await.iter().filter(|r| r.intent.verdict == Verdict::Deny).count(), 10);
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_is_kept_for_a_minute_without_requests() {
+    let world = World::new().await;
+    let (mut agent, upstreams) = (world.h2("one", "api.test").await, &world.shared.upstreams);
+    let later = || Instant::now() + IDLE;
+    for n in 0..2 {
+        assert_eq!(agent.send_request(world.request2("GET", "/open/x", "")).await.unwrap().status(), 200);
+        assert_eq!(upstreams.left_at(Instant::now()), 1);
+        assert_eq!(world.seen()[n].connection, world.seen()[0].connection);
+    }
+    // What is open on it goes on, and the pool stays, by which it can be cut.
+    let open = agent.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
+    assert_eq!(upstreams.left_at(later()), 1);
+    assert_eq!(agent.send_request(world.request2("GET", "/open/x", "")).await.unwrap().status(), 200);
+    let (first, last) = (world.seen()[0].connection, world.seen()[3].connection);
+    assert!(world.seen()[2].connection == first && last != first, "{:?}", world.seen());
+    let mut open = open.into_body();
+    assert_eq!(open.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+    drop(open);
+    for _ in 0..1000 {
+        if upstreams.left_at(later()) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("its pool is kept for ever");
 }
 
 #[tokio::test]
