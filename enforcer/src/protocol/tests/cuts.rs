@@ -110,7 +110,7 @@ async fn a_reload_cuts_what_it_no_longer_allows_and_nothing_else() {
     let (mut again, mut third) = (agent.clone(), world.h1("one", "api.test").await);
     let cut = agent.send_request(world.request2("GET", "/open/endless", "")).await.unwrap();
     let kept = again.send_request(world.request2("GET", "/token/events", "")).await.unwrap();
-    let slow = third.send_request(world.request("GET", "/open/events", "")).await.unwrap();
+    let slow = third.send_request(world.request("GET", "/open/endless", "")).await.unwrap();
     let socket = websocket(&world, "/socket/websocket").await;
     let texts = [
         policy("one", world.https, world.http)
