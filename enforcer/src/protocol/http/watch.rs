@@ -4,8 +4,8 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -46,6 +46,14 @@ struct Shared {
     opened: AtomicBool,
     fault: OnceLock<Fault>,
     hints: Hints,
+    /// Waits for the last request to end, behind the agent's end.
+    reader: Mutex<Option<Waker>>,
+}
+
+impl Shared {
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 /// One request in flight.
@@ -95,6 +103,11 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        // Nothing else would: no byte comes any more.
+        let reader = self.shared.reader().take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 }
 
@@ -282,6 +295,11 @@ impl AsyncRead for Watched {
             // The library takes an end for the agent's leaving.
             return match &this.strict {
                 Some(strict) if ended && this.half_closes && !strict.owes() => {
+                    *this.activity.0.reader() = Some(cx.waker().clone());
+                    // It may have ended before it knew whom to wake.
+                    if !this.activity.now().1 {
+                        return poll;
+                    }
                     let waits = this.half_closed.get_or_insert_with(|| Idle::new(HALF_CLOSED));
                     waits.poll_expired(cx).map(Ok)
                 }
